@@ -73,7 +73,7 @@ class Request:
 
     chart: Path
     values: tuple[Path, ...] = ()
-    overrides: Document = field(default=EMPTY, hash=False)
+    overrides: Document = field(default_factory=lambda: EMPTY, hash=False)
     """Values laid over the files, as with a last `--values` file."""
     release: str = "release"
     namespace: str = "default"
@@ -264,7 +264,7 @@ class Render:
 
     request: Request
     objects: tuple[Object, ...]
-    values: Document = EMPTY
+    values: Document = field(default_factory=lambda: EMPTY)
     """The chart's values with the request's laid over them."""
 
     def select(

@@ -72,7 +72,7 @@ def test_every_path_that_walk_gives_resolves_to_its_leaf(render: Render) -> None
 
 
 def test_unreadable_paths_and_unknown_objects_are_refused(render: Render) -> None:
-    with pytest.raises(PathError, match="cannot be read at character 5"):
+    with pytest.raises(PathError, match="cannot be read at character 4"):
         render.at("Deployment/lighthouse/foo spec.[")
     with pytest.raises(PathError, match="renders no Deployment/lighthouse/bar"):
         render.at("Deployment/lighthouse/bar spec")
