@@ -1,0 +1,156 @@
+{{- /* The pod of one expert. Arguments: context, expert. */ -}}
+{{- define "agents.podSpec" -}}
+{{- $values := .context.Values -}}
+serviceAccountName: {{ include "lighthouse.agents.name" .context }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+terminationGracePeriodSeconds: {{ $values.terminationGracePeriodSeconds }}
+securityContext:
+  {{- include "lighthouse.podSecurityContext" .context | nindent 2 }}
+{{- include "lighthouse.podSettings" .context }}
+initContainers:
+  # A native sidecar: the agent container starts once the file system is served,
+  # and the sidecar stops after it.
+  - name: fuse
+    image: {{ include "lighthouse.image" (dict "context" .context "image" $values.sidecar.image) }}
+    imagePullPolicy: {{ $values.sidecar.image.pullPolicy }}
+    restartPolicy: Always
+    args: [sidecar]
+    securityContext:
+      {{- include "lighthouse.securityContext" .context | nindent 6 }}
+    env:
+      {{- include "lighthouse.list" (dict "own" (include "agents.sidecarEnv" .) "extra" $values.sidecar.extraEnv "key" "name" "value" "agents.sidecar.extraEnv") | nindent 6 }}
+    ports:
+      - name: fuse-http
+        containerPort: 8081
+    startupProbe:
+      httpGet: {path: /ready, port: fuse-http}
+      periodSeconds: 1
+      timeoutSeconds: 2
+      failureThreshold: {{ $values.sidecar.startupSeconds }}
+    readinessProbe:
+      httpGet: {path: /ready, port: fuse-http}
+      periodSeconds: 5
+      timeoutSeconds: 3
+      failureThreshold: 3
+    resources:
+      {{- toYaml $values.sidecar.resources | nindent 6 }}
+    volumeMounts:
+      - name: control
+        mountPath: /run/lighthouse-control
+      - name: cache
+        mountPath: /var/cache/lighthouse
+      - name: key
+        mountPath: /etc/lighthouse/key
+        readOnly: true
+      - name: sidecar-tmp
+        mountPath: /tmp
+containers:
+  - name: agent
+    image: {{ include "lighthouse.image" (dict "context" .context "image" $values.image) }}
+    imagePullPolicy: {{ $values.image.pullPolicy }}
+    args: [run]
+    securityContext:
+      {{- include "lighthouse.securityContext" .context | nindent 6 }}
+    env:
+      {{- include "lighthouse.list" (dict "own" (include "agents.agentEnv" .) "extra" $values.extraEnv "key" "name" "value" "agents.extraEnv") | nindent 6 }}
+    ports:
+      - name: http
+        containerPort: 8083
+    startupProbe:
+      httpGet: {path: /health, port: http}
+      periodSeconds: 1
+      timeoutSeconds: 2
+      failureThreshold: 60
+    livenessProbe:
+      httpGet: {path: /health, port: http}
+      periodSeconds: 10
+      timeoutSeconds: 5
+      failureThreshold: 3
+    readinessProbe:
+      httpGet: {path: /ready, port: http}
+      periodSeconds: 5
+      timeoutSeconds: 3
+      failureThreshold: 2
+    resources:
+      {{- toYaml $values.resources | nindent 6 }}
+    volumeMounts:
+      {{- include "lighthouse.list" (dict "own" (include "agents.volumeMounts" .) "extra" $values.extraVolumeMounts "key" "mountPath" "value" "agents.extraVolumeMounts") | nindent 6 }}
+volumes:
+  {{- include "lighthouse.list" (dict "own" (include "agents.volumes" .) "extra" $values.extraVolumes "key" "name" "value" "agents.extraVolumes") | nindent 2 }}
+{{- end -}}
+
+{{- define "agents.env" }}
+- name: LIGHTHOUSE_BRIDGE_URL
+  value: {{ include "lighthouse.bridge.url" .context }}
+- name: LIGHTHOUSE_AGENT_ID
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: LIGHTHOUSE_KEY_FILE
+  value: /etc/lighthouse/key/key
+- name: LIGHTHOUSE_LOG_LEVEL
+  value: {{ .context.Values.logLevel }}
+{{- end }}
+
+{{- define "agents.sidecarEnv" }}
+{{- include "agents.env" . }}
+- name: LIGHTHOUSE_CONTROL_DIR
+  value: /run/lighthouse-control
+- name: LIGHTHOUSE_CACHE_DIR
+  value: /var/cache/lighthouse
+{{- end }}
+
+{{- define "agents.agentEnv" }}
+{{- include "agents.env" . }}
+- name: LIGHTHOUSE_AGENT_TYPE
+  value: {{ .expert.type }}
+- name: LIGHTHOUSE_AGENT_CAPABILITIES
+  value: {{ join "," .expert.capabilities }}
+- name: LIGHTHOUSE_MOUNT
+  value: /mnt/lighthouse/project
+{{- end }}
+
+{{- define "agents.volumeMounts" }}
+# The project is mounted below this volume, again after a crash of the sidecar:
+# it reaches a running container only by propagation.
+- name: project
+  mountPath: /mnt/lighthouse
+  readOnly: true
+  mountPropagation: HostToContainer
+- name: key
+  mountPath: /etc/lighthouse/key
+  readOnly: true
+- name: tmp
+  mountPath: /tmp
+{{- end }}
+
+{{- define "agents.volumes" }}
+- name: project
+  csi:
+    driver: {{ .context.Values.global.csiDriverName }}
+    readOnly: true
+    volumeAttributes:
+      role: data
+- name: control
+  csi:
+    driver: {{ .context.Values.global.csiDriverName }}
+    volumeAttributes:
+      role: control
+- name: cache
+  emptyDir:
+    sizeLimit: {{ .context.Values.sidecar.cacheSize }}
+- name: key
+  secret:
+    secretName: {{ .context.Values.key.existingSecret | default (printf "%s-key" (include "lighthouse.agents.name" .context)) }}
+    defaultMode: 0440
+    items:
+      - key: expert
+        path: key
+- name: tmp
+  emptyDir:
+    sizeLimit: {{ .context.Values.tmpSize }}
+- name: sidecar-tmp
+  emptyDir:
+    sizeLimit: 16Mi
+{{- end }}

@@ -1,0 +1,59 @@
+{{- /*
+Every name that more than one template needs, defined once. Subcharts cannot
+see each other's values, so a name may depend on the release alone.
+All helpers of Lighthouse start with "lighthouse." because Helm puts the
+templates of every chart of an umbrella into one namespace.
+*/ -}}
+
+{{- /* The prefix of all objects: the release name, with "lighthouse" in it.
+       40 characters leave room for component, role and controller suffixes in 63. */ -}}
+{{- define "lighthouse.fullname" -}}
+{{- if contains "lighthouse" .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-lighthouse" (.Release.Name | trunc 29 | trimSuffix "-") -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "lighthouse.bridge.name" -}}
+{{- include "lighthouse.fullname" . }}-bridge
+{{- end -}}
+
+{{- define "lighthouse.agents.name" -}}
+{{- include "lighthouse.fullname" . }}-agents
+{{- end -}}
+
+{{- define "lighthouse.fuse-csi.name" -}}
+{{- include "lighthouse.fullname" . }}-fuse-csi
+{{- end -}}
+
+{{- define "lighthouse.agents.namespace" -}}
+{{- include "lighthouse.namespace" (dict "context" . "suffix" "agents") -}}
+{{- end -}}
+
+{{- define "lighthouse.fuse-csi.namespace" -}}
+{{- include "lighthouse.namespace" (dict "context" . "suffix" "fuse-csi") -}}
+{{- end -}}
+
+{{- /* Arguments: context, suffix. A shortened namespace could be somebody else's, so a long one is refused. */ -}}
+{{- define "lighthouse.namespace" -}}
+{{- $name := printf "%s-%s" .context.Release.Namespace .suffix -}}
+{{- if gt (len $name) 63 -}}
+{{- fail (printf "The namespace %q is longer than 63 characters; install the release into a namespace of at most 54 characters." $name) -}}
+{{- end -}}
+{{- $name -}}
+{{- end -}}
+
+{{- /* The bridge's address as agents see it. */ -}}
+{{- define "lighthouse.bridge.url" -}}
+http://{{ include "lighthouse.bridge.name" . }}.{{ .Release.Namespace }}.svc.{{ .Values.global.clusterDomain }}:8765
+{{- end -}}
+
+{{- /* Secrets the bridge's chart makes unless existing ones are named. */ -}}
+{{- define "lighthouse.bridge.authSecretName" -}}
+{{- include "lighthouse.bridge.name" . }}-auth
+{{- end -}}
+
+{{- define "lighthouse.bridge.keysSecretName" -}}
+{{- include "lighthouse.bridge.name" . }}-keys
+{{- end -}}
