@@ -1,0 +1,1 @@
+"""Hand-written truth about NetworkPolicy, and an independent second opinion."""
