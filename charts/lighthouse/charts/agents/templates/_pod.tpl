@@ -12,14 +12,14 @@ initContainers:
   # A native sidecar: the agent container starts once the file system is served,
   # and the sidecar stops after it.
   - name: fuse
-    image: {{ include "lighthouse.image" (dict "context" .context "image" $values.sidecar.image) }}
-    imagePullPolicy: {{ $values.sidecar.image.pullPolicy }}
+    image: {{ include "lighthouse.image" (dict "context" .context "image" $values.fuse.image) }}
+    imagePullPolicy: {{ $values.fuse.image.pullPolicy }}
     restartPolicy: Always
     args: [sidecar]
     securityContext:
       {{- include "lighthouse.securityContext" .context | nindent 6 }}
     env:
-      {{- include "lighthouse.list" (dict "own" (include "agents.sidecarEnv" .) "extra" $values.sidecar.extraEnv "key" "name" "value" "agents.sidecar.extraEnv") | nindent 6 }}
+      {{- include "lighthouse.list" (dict "own" (include "agents.fuseEnv" .) "extra" $values.fuse.extraEnv "key" "name" "value" "agents.fuse.extraEnv") | nindent 6 }}
     ports:
       - name: fuse-http
         containerPort: 8081
@@ -27,14 +27,14 @@ initContainers:
       httpGet: {path: /ready, port: fuse-http}
       periodSeconds: 1
       timeoutSeconds: 2
-      failureThreshold: {{ $values.sidecar.startupSeconds }}
+      failureThreshold: {{ $values.fuse.startupSeconds }}
     readinessProbe:
       httpGet: {path: /ready, port: fuse-http}
       periodSeconds: 5
       timeoutSeconds: 3
       failureThreshold: 3
     resources:
-      {{- toYaml $values.sidecar.resources | nindent 6 }}
+      {{- toYaml $values.fuse.resources | nindent 6 }}
     volumeMounts:
       - name: control
         mountPath: /run/lighthouse-control
@@ -43,7 +43,7 @@ initContainers:
       - name: key
         mountPath: /etc/lighthouse/key
         readOnly: true
-      - name: sidecar-tmp
+      - name: fuse-tmp
         mountPath: /tmp
 containers:
   - name: agent
@@ -93,12 +93,14 @@ volumes:
   value: {{ .context.Values.logLevel }}
 {{- end }}
 
-{{- define "agents.sidecarEnv" }}
+{{- define "agents.fuseEnv" }}
 {{- include "agents.env" . }}
 - name: LIGHTHOUSE_CONTROL_DIR
   value: /run/lighthouse-control
 - name: LIGHTHOUSE_CACHE_DIR
   value: /var/cache/lighthouse
+- name: LIGHTHOUSE_CACHE_MIB
+  value: {{ .context.Values.fuse.cacheMiB | quote }}
 {{- end }}
 
 {{- define "agents.agentEnv" }}
@@ -137,9 +139,10 @@ volumes:
     driver: {{ .context.Values.global.csiDriverName }}
     volumeAttributes:
       role: control
+# A quarter more than the sidecar fills, since kubelet evicts a pod that exceeds it.
 - name: cache
   emptyDir:
-    sizeLimit: {{ .context.Values.sidecar.cacheSize }}
+    sizeLimit: {{ div (mul .context.Values.fuse.cacheMiB 5) 4 }}Mi
 - name: key
   secret:
     secretName: {{ .context.Values.key.existingSecret | default (printf "%s-key" (include "lighthouse.agents.name" .context)) }}
@@ -150,7 +153,7 @@ volumes:
 - name: tmp
   emptyDir:
     sizeLimit: {{ .context.Values.tmpSize }}
-- name: sidecar-tmp
+- name: fuse-tmp
   emptyDir:
     sizeLimit: 16Mi
 {{- end }}
