@@ -161,6 +161,18 @@ class Network:
             self._decide("ingress", sender, target, Port(port, protocol)),
         )
 
+    def isolates(self, endpoint: Endpoint, direction: str) -> bool:
+        """Say whether some policy isolates the endpoint for "ingress" or "egress"."""
+        return bool(self._isolated[direction] >> self._index[endpoint.name] & 1)
+
+    def selected(self, policy: Policy) -> tuple[Endpoint, ...]:
+        """The pods that the policy governs."""
+        return self._members(self._pods_of(policy))
+
+    def admitted(self, policy: Policy, peer: Peer) -> tuple[Endpoint, ...]:
+        """The endpoints that one peer of the policy's rules admits."""
+        return self._members(self._peer(peer, policy.namespace))
+
     def singled_out_ports(self) -> tuple[Port, ...]:
         """The port numbers at either end of every range that a rule admits."""
         return tuple(
@@ -180,6 +192,9 @@ class Network:
             for entry in gate.rule.ports or ():
                 if not entry.name and entry.last - entry.first < HIGHEST_PORT // 4:
                     yield entry
+
+    def _members(self, mask: int) -> tuple[Endpoint, ...]:
+        return tuple(endpoint for number, endpoint in enumerate(self.endpoints) if mask >> number & 1)
 
     def _mask(self, chosen: Iterable[bool]) -> int:
         return sum(1 << number for number, is_chosen in enumerate(chosen) if is_chosen)
