@@ -1,0 +1,1 @@
+"""The Lighthouse bridge: validates agents' tool calls, keeps the event log and serves the project's tree."""

@@ -1,0 +1,1 @@
+"""The routes, one module a subject; each lists its own in ROUTES."""

@@ -1,0 +1,84 @@
+"""Sessions: an agent joins with its role's key and gets a token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import messages as m
+from ..bounds import check_shape
+from ..credentials import Role
+from ..endpoint import bearer
+from ..exchange import reply
+from ..problems import Problem
+from ..route import Route
+from ..sessions import session_expiry
+
+if TYPE_CHECKING:
+    from ..bridge import Bridge
+    from ..exchange import Call, Reply
+
+
+async def create(bridge: Bridge, call: Call) -> Reply:
+    """Exchange a join key for a session token of the key's role."""
+    body: m.SessionCreateRequest = call.body
+    check_shape(body.metadata, "metadata")
+    check_shape([body.ip_address, body.user_agent], "The client's description")
+    role = bridge.keys.role_of(bearer(call).encode())
+    if role is None:
+        raise Problem(
+            401,
+            "The join key is missing or unknown; send Authorization: Bearer with the key of your role.",
+            (("WWW-Authenticate", "Bearer"),),
+        )
+    session, token = await bridge.sessions.create(
+        body.agent_id, role, body.ip_address, body.user_agent, body.metadata
+    )
+    return reply(
+        m.SessionCreateAnswer(session.session_id, token, session_expiry(session), body.agent_id, role.label)  # type: ignore[arg-type]  # labels are the literal's values
+    )
+
+
+async def validate(bridge: Bridge, call: Call) -> Reply:
+    """Whether a token is of a live session of that agent."""
+    body: m.SessionValidateRequest = call.body
+    session = await bridge.sessions.open(body.session_token)
+    return reply(m.SessionValidateAnswer(session is not None and session.agent_id == body.agent_id))
+
+
+async def end(bridge: Bridge, call: Call) -> Reply:
+    """End the session of the request's own token."""
+    await bridge.sessions.end(call.session)
+    return reply(m.SessionEndAnswer(True))
+
+
+ROUTES = (
+    Route(
+        method="POST",
+        path="/session/create",
+        handle=create,
+        public=True,
+        body=(m.SessionCreateRequest,),
+        summary="Join with a role's key",
+        answers={200: m.SessionCreateAnswer},
+        errors=frozenset({401, 503}),
+    ),
+    Route(
+        method="POST",
+        path="/session/validate",
+        handle=validate,
+        role=Role.EXPERT,
+        body=(m.SessionValidateRequest,),
+        summary="Check a token",
+        answers={200: m.SessionValidateAnswer},
+    ),
+    Route(
+        method="POST",
+        path="/session/end",
+        handle=end,
+        role=Role.EXPERT,
+        body=(m.SessionEndRequest,),
+        body_optional=True,
+        summary="End the own session",
+        answers={200: m.SessionEndAnswer},
+    ),
+)

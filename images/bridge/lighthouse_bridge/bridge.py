@@ -1,0 +1,77 @@
+"""The bridge: its parts, held together for the routes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from . import metrics
+from .credentials import JoinKeys
+from .database import Database
+from .decider import Decider
+from .logs import log
+from .problems import StoreUnavailableError
+from .sessions import Sessions
+from .streams import Feed
+
+if TYPE_CHECKING:
+    from .events import StreamLine
+    from .settings import Settings
+
+HOUSEKEEPING_SECONDS = 30.0
+RULES_SECONDS = 2.0
+
+
+class Bridge:
+    """Parts of one bridge process. Made before the event loop serves, started and closed inside it."""
+
+    def __init__(self, settings: Settings, secret: bytes) -> None:
+        self.settings = settings
+        self.feed = Feed()
+        self.database = Database(settings.event_store_path, settings.min_free_bytes, self._committed)
+        self.sessions = Sessions(self.database, secret)
+        self.keys = JoinKeys(settings.keys_dir)
+        self.decider = Decider(settings.rules_dir, settings.project_roots)
+        self.started = time.monotonic()
+        self.draining = False
+        self.searches = asyncio.Semaphore(2)
+        self.uploads = asyncio.Semaphore(4)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Load the rules, open the store and begin the periodic work."""
+        await asyncio.to_thread(self.decider.load)
+        await asyncio.to_thread(self.database.start)
+        self._tasks = [
+            asyncio.create_task(self._keep_house()),
+            asyncio.create_task(self._watch_rules()),
+        ]
+
+    async def close(self) -> None:
+        """Stop the periodic work, store what is in memory only and close the store."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(StoreUnavailableError):
+            await self.sessions.flush()
+        await self.database.close()
+
+    def _committed(self, lines: list[StreamLine]) -> None:
+        self.feed.publish(lines)
+        for line in lines:
+            metrics.events_appended.labels(line.event_type).inc()
+
+    async def _keep_house(self) -> None:
+        while True:
+            try:
+                await self.sessions.flush()
+            except StoreUnavailableError as error:
+                log.warning("housekeeping postponed", reason=str(error))
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+    async def _watch_rules(self) -> None:
+        while True:
+            await asyncio.sleep(RULES_SECONDS)
+            await asyncio.to_thread(self.decider.reload_if_changed)

@@ -1,0 +1,289 @@
+"""The ASGI application: finds the route, checks who calls and what is sent, answers, counts and logs."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import msgspec
+from starlette.routing import Route as StarletteRoute
+from starlette.routing import Router
+
+from . import metrics
+from .exchange import Call, Reply, StreamReply, send_reply
+from .logs import log
+from .messages import ErrorAnswer
+from .problems import Problem, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .bridge import Bridge
+    from .exchange import Receive, Send
+    from .route import Route
+
+SLOW_READER_SECONDS = 10.0
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_ASCII_TOKEN = re.compile(rb"[\x21-\x7e]{1,2048}")
+
+
+class Application:
+    """The bridge as an ASGI application."""
+
+    def __init__(self, bridge: Bridge, routes: Sequence[Route]) -> None:
+        self._bridge = bridge
+        by_path: dict[str, list[Route]] = {}
+        for route in routes:
+            by_path.setdefault(route.path, []).append(route)
+        self._router = Router(
+            [StarletteRoute(path, _Endpoint(self, same), methods=None) for path, same in by_path.items()],
+            redirect_slashes=False,
+            default=self._unknown,
+        )
+        self.open_requests = 0
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http":
+            scope["path_params"] = {}
+            await self._router(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _unknown(self, scope: Any, receive: Receive, send: Send) -> None:
+        await self.serve(None, scope, receive, send, f"There is no {scope['path'][:200]!r} here.")
+
+    async def serve(
+        self,
+        route: Route | None,
+        scope: Any,
+        receive: Receive,
+        send: Send,
+        refusal: str = "",
+        allow: str = "",
+    ) -> None:
+        """Answer one request by its route, or refuse it: 405 when `allow` lists methods, else 404."""
+        started = time.perf_counter()
+        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        call = Call(scope, receive, request_id)
+        self.open_requests += 1
+        metrics.requests_open.inc()
+        status = 500
+        try:
+            if route is None:
+                headers = (("Allow", allow),) if allow else ()
+                answer: Reply | StreamReply = _error(Problem(405 if allow else 404, refusal, headers))
+            else:
+                answer = await self._answer(route, call)
+            status = await self._send(answer, send, receive, request_id)
+        except Exception:
+            # Only a client that left, or a defect: either way there is nobody to answer properly.
+            log.exception("request failed", request_id=request_id, path=scope["path"][:200])
+        finally:
+            self.open_requests -= 1
+            metrics.requests_open.dec()
+            self._record(route, call, status, time.perf_counter() - started, bool(allow))
+
+    def _record(self, route: Route | None, call: Call, status: int, seconds: float, known: bool) -> None:
+        method = call.scope["method"]
+        label = method if method in _METHODS else "other"
+        template = route.path if route else "wrong-method" if known else "unmatched"
+        metrics.requests.labels(label, template, str(status)).inc()
+        if template != "/events/stream":
+            metrics.request_seconds.labels(template).observe(seconds)
+        quiet = template in {"/health", "/ready"} and status == 200
+        session = call.session_
+        (log.debug if quiet else log.info)(
+            "request",
+            request_id=call.request_id,
+            method=label,
+            path=call.scope["path"][:500],
+            route=template,
+            status=status,
+            agent_id=session.agent_id if session else None,
+            duration_ms=round(seconds * 1000, 3),
+        )
+
+    async def _answer(self, route: Route, call: Call) -> Reply | StreamReply:
+        try:
+            if not route.public:
+                await self._authorise(route, call)
+            call.parameters = _path_parameters(call)
+            if route.query is not None:
+                call.query = _query(call.scope["query_string"], route.query)
+            if route.has_body:
+                call.body = await _body(call, route)
+            return await route.handle(self._bridge, call)
+        except Problem as problem:
+            return _error(problem)
+        except StoreUnavailableError as error:
+            return _error(Problem(503, _sentence(str(error)), (("Retry-After", "1"),)))
+        except Exception:
+            log.exception("handler failed", request_id=call.request_id, route=route.path)
+            return _error(Problem(500, f"The bridge failed on this request; its log has {call.request_id}."))
+
+    async def _authorise(self, route: Route, call: Call) -> None:
+        token = bearer(call)
+        session = await self._bridge.sessions.open(token) if token else None
+        if session is None:
+            wrong = "is not of a live session" if token else "is missing"
+            raise Problem(
+                401,
+                f"The session token {wrong}; send Authorization: Bearer with one from POST /session/create.",
+                (("WWW-Authenticate", "Bearer"),),
+            )
+        call.session_ = session
+        if route.role is not None and session.role < route.role:
+            raise Problem(
+                403, f"This needs the role {route.role.label!r}; the session has {session.role.label!r}."
+            )
+
+    async def _send(self, answer: Reply | StreamReply, send: Send, receive: Receive, request_id: str) -> int:
+        headers = [(b"x-request-id", request_id.encode()), (b"cache-control", b"no-store")]
+        if isinstance(answer, Reply):
+            await send_reply(send, answer, headers)
+            return answer.status
+        await _send_stream(answer, send, receive, headers)
+        return 200
+
+
+class _Endpoint:
+    """All methods of one path."""
+
+    def __init__(self, application: Application, routes: list[Route]) -> None:
+        self._application = application
+        self._routes = {route.method: route for route in routes}
+        self._allow = ", ".join(sorted(self._routes))
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        route = self._routes.get(scope["method"])
+        refusal = f"{scope['method'][:16]} is not possible on this path; use {self._allow}."
+        allow = "" if route else self._allow
+        await self._application.serve(route, scope, receive, send, refusal, allow)
+
+
+def bearer(call: Call) -> str:
+    """The bearer token of a request, or an empty text."""
+    scheme, _, token = call.headers.get(b"authorization", b"").partition(b" ")
+    token = token.strip()
+    if scheme.lower() != b"bearer" or not _ASCII_TOKEN.fullmatch(token):
+        return ""
+    return token.decode("ascii")
+
+
+def _path_parameters(call: Call) -> dict[str, str]:
+    # The server replaces bytes that are not UTF-8; another file's name must not be made of them.
+    raw = call.scope.get("raw_path") or b""
+    try:
+        unquote_to_bytes(raw.partition(b"?")[0]).decode()
+    except UnicodeDecodeError:
+        raise Problem(
+            400, "The URL's path is not UTF-8; percent-encode the UTF-8 bytes of the name."
+        ) from None
+    return dict(call.scope["path_params"])
+
+
+def _query(raw: bytes, kind: type) -> Any:
+    try:
+        pairs = parse_qsl(
+            raw.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(raw),
+            errors="strict",
+            max_num_fields=32,
+        )
+    except ValueError:
+        raise Problem(422, "The query is malformed; write it as name=value pairs in UTF-8.") from None
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise Problem(422, "The query names a parameter twice; name each once.")
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise Problem(422, f"The query is refused: {_sentence(str(error))}") from None
+
+
+async def _body(call: Call, route: Route) -> Any:
+    content_type = call.header("content-type").partition(";")[0].strip().lower()
+    if content_type not in {"application/json", ""} or (content_type == "" and not route.body_optional):
+        shown = content_type[:64] or "missing"
+        raise Problem(415, f"The content type is {shown!r}; send application/json.")
+    raw = await call.read_body(route.body_limit)
+    if not raw and route.body_optional:
+        return route.body[0]()
+    return decode_body(raw, route.body)
+
+
+def decode_body(raw: bytes, kinds: tuple[type, ...]) -> Any:
+    """Decode a JSON body as the first of `kinds` whose fields it names; raises Problem 400 or 422."""
+    try:
+        kind = kinds[0] if len(kinds) == 1 else _choose(msgspec.json.decode(raw), kinds)
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        raise Problem(422, f"The body is refused: {_sentence(str(error))}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem(400, f"The body is not valid JSON: {_sentence(str(error))}") from None
+    except RecursionError:
+        raise Problem(400, "The body is nested too deep; send it flatter.") from None
+
+
+def _choose(value: Any, kinds: tuple[type, ...]) -> type:
+    names: Mapping[str, Any] = value if isinstance(value, dict) else {}
+    for kind in kinds[:-1]:
+        if msgspec.structs.fields(kind)[0].encode_name in names:
+            return kind
+    return kinds[-1]
+
+
+def _error(problem: Problem) -> Reply:
+    body = msgspec.json.encode(ErrorAnswer(problem.detail))
+    return Reply(body, status=problem.status, headers=problem.headers)
+
+
+def _sentence(text: str) -> str:
+    text = text[:500]
+    return (text[:1].upper() + text[1:]).rstrip(".") + "."
+
+
+async def _send_stream(
+    answer: StreamReply, send: Send, receive: Receive, headers: list[tuple[bytes, bytes]]
+) -> None:
+    slow = False
+    start_headers = [(b"content-type", answer.media_type.encode()), (b"x-accel-buffering", b"no"), *headers]
+    left = asyncio.create_task(_until_disconnect(receive))
+    try:
+        await send({"type": "http.response.start", "status": 200, "headers": start_headers})
+        iterator = aiter(answer.chunks)
+        while True:
+            step = asyncio.ensure_future(anext(iterator, None))
+            await asyncio.wait({step, left}, return_when=asyncio.FIRST_COMPLETED)
+            if not step.done():
+                step.cancel()
+                break
+            chunk = step.result()
+            if chunk is None:
+                break
+            try:
+                async with asyncio.timeout(SLOW_READER_SECONDS):
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            except TimeoutError:
+                slow = True
+                break
+            if left.done():
+                break
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    finally:
+        left.cancel()
+        answer.on_close(slow)
+
+
+async def _until_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

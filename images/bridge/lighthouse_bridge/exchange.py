@@ -1,0 +1,142 @@
+"""One HTTP exchange: what a handler is given, and what it may answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from .problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from .sessions import Session
+
+    Message = Mapping[str, Any]
+    Receive = Callable[[], Awaitable[Any]]
+    Send = Callable[[Any], Awaitable[None]]
+
+JSON = "application/json"
+MSGPACK = "application/msgpack"
+NDJSON = "application/x-ndjson"
+BYTES = "application/octet-stream"
+_CHUNK = 256 * 1024
+
+
+class Reply:
+    """A complete answer."""
+
+    __slots__ = ("body", "headers", "media_type", "status")
+
+    def __init__(
+        self,
+        body: bytes,
+        *,
+        status: int = 200,
+        media_type: str = JSON,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.media_type = media_type
+        self.headers = headers
+
+
+class StreamReply:
+    """An answer that goes on until its iterator ends, the client leaves or reads too slowly."""
+
+    __slots__ = ("chunks", "media_type", "on_close")
+
+    def __init__(
+        self, chunks: AsyncIterator[bytes], media_type: str, on_close: Callable[[bool], None]
+    ) -> None:
+        self.chunks = chunks
+        self.media_type = media_type
+        self.on_close = on_close
+
+
+def reply(answer: msgspec.Struct, status: int = 200) -> Reply:
+    """A JSON answer."""
+    return Reply(msgspec.json.encode(answer), status=status)
+
+
+class Call:
+    """What a handler knows of a request: its checked body and query, its path and its session."""
+
+    __slots__ = ("body", "headers", "parameters", "query", "receive", "request_id", "scope", "session_")
+
+    def __init__(self, scope: Mapping[str, Any], receive: Receive, request_id: str) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.request_id = request_id
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.parameters: dict[str, str] = dict(scope.get("path_params", {}))
+        self.session_: Session | None = None
+        self.body: Any = None
+        self.query: Any = None
+
+    @property
+    def session(self) -> Session:
+        """The session of a route that is not public."""
+        if self.session_ is None:
+            raise Problem(401, "This route needs a session token; create one with POST /session/create.")
+        return self.session_
+
+    def header(self, name: str) -> str:
+        """A header's value, or an empty text."""
+        return self.headers.get(name.encode(), b"").decode("latin-1")
+
+    def accepts(self, media_type: str) -> bool:
+        """Whether the client named this media type in Accept."""
+        return media_type in self.header("accept")
+
+    def require_agent(self, agent_id: str) -> None:
+        """Raise Problem 403 unless `agent_id` is the session's own."""
+        if agent_id != self.session.agent_id:
+            raise Problem(
+                403, f"The agent {agent_id!r} is not this session's agent {self.session.agent_id!r}."
+            )
+
+    async def read_body(self, limit: int) -> bytes:
+        """The whole body; raises Problem 413 beyond `limit` bytes and 400 when the client left."""
+        declared = self.header("content-length")
+        if declared.isdigit() and int(declared) > limit:
+            raise Problem(413, f"The body has {declared} bytes; at most {limit} are allowed.")
+        body = bytearray()
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise Problem(400, "The client closed the connection before the body was complete.")
+            body += message.get("body", b"")
+            if len(body) > limit:
+                raise Problem(413, f"The body has more than {limit} bytes.")
+            if not message.get("more_body"):
+                return bytes(body)
+
+
+class Handler(Protocol):
+    """Answers one route."""
+
+    async def __call__(self, call: Call, /) -> Reply | StreamReply: ...
+
+
+async def send_reply(send: Send, answer: Reply, headers: list[tuple[bytes, bytes]]) -> None:
+    """Send a complete answer; a large one in pieces, so that a slow client does not hold it twice."""
+    all_headers = [
+        (b"content-type", answer.media_type.encode()),
+        (b"content-length", str(len(answer.body)).encode()),
+        *headers,
+        *((name.encode(), value.encode("latin-1")) for name, value in answer.headers),
+    ]
+    if answer.status in {204, 304}:
+        all_headers = all_headers[2:]
+    await send({"type": "http.response.start", "status": answer.status, "headers": all_headers})
+    body = answer.body
+    if len(body) <= _CHUNK:
+        await send({"type": "http.response.body", "body": body})
+        return
+    view = memoryview(body)
+    for start in range(0, len(body), _CHUNK):
+        piece = bytes(view[start : start + _CHUNK])
+        await send({"type": "http.response.body", "body": piece, "more_body": start + _CHUNK < len(body)})

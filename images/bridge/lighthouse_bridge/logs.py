@@ -1,0 +1,35 @@
+"""Structured logs: one JSON object a line on standard output."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+
+_encoder = msgspec.json.Encoder(enc_hook=str)
+
+
+def configure_logs(level: str) -> None:
+    """Send every log of this process to standard output as JSON at `level` and above."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _render(_logger: Any, _method: str, event: structlog.typing.EventDict) -> bytes:
+    return _encoder.encode(event)
+
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()

@@ -1,0 +1,381 @@
+"""Bodies of requests and answers. Requests refuse unknown fields; these types also make /openapi.json."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from .events import EventType, StreamLine  # noqa: TC001 - msgspec resolves annotations at run time
+
+AgentId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Text = Annotated[str, Meta(max_length=1024)]
+Path = Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
+class Request(msgspec.Struct, forbid_unknown_fields=True):
+    """Base of everything a client sends."""
+
+
+class Answer(msgspec.Struct):
+    """Base of everything the bridge answers."""
+
+
+class ErrorAnswer(Answer):
+    """Every error: one sentence."""
+
+    detail: str
+
+
+class HealthAnswer(Answer):
+    status: Literal["healthy"]
+    service: Literal["lighthouse-bridge"]
+
+
+class ReadyAnswer(Answer):
+    status: Literal["ready"]
+
+
+class StatusAnswer(Answer):
+    status: Literal["operational", "stopped"]
+    mode: Literal["normal", "degraded"]
+    components: dict[str, str]
+    active_agents: int
+    pending_validations: int
+    uptime_seconds: float
+    sequence: int
+    rules_version: str
+
+
+class SessionCreateRequest(Request):
+    agent_id: AgentId
+    ip_address: Text = ""
+    user_agent: Text = ""
+    metadata: dict[str, Any] = {}
+
+
+class SessionCreateAnswer(Answer):
+    session_id: str
+    session_token: str
+    expires_at: str
+    agent_id: str
+    role: Literal["expert", "builder", "operator"]
+
+
+class SessionValidateRequest(Request):
+    session_token: Text
+    agent_id: AgentId
+    ip_address: Text = ""
+    user_agent: Text = ""
+
+
+class SessionValidateAnswer(Answer):
+    valid: bool
+
+
+class SessionEndRequest(Request):
+    """No fields: the session of the request's token is ended."""
+
+
+class SessionEndAnswer(Answer):
+    success: Literal[True]
+
+
+class ToolRequest(Request):
+    """The bridge's own shape of a validation."""
+
+    tool_name: Name
+    tool_input: dict[str, Any]
+    agent_id: AgentId
+    session_token: Text | None = None
+    metadata: dict[str, Any] = {}
+
+
+class HookRequest(Request):
+    """The shape hooks send."""
+
+    tool: Name
+    input: dict[str, Any]
+    agent: AgentId
+    id: Name | None = None
+
+
+class VerdictDetails(Answer):
+    decision: Literal["approved", "blocked", "escalate"]
+    risk_level: Literal["low", "medium", "high", "critical"]
+    cache_hit: bool
+    expert_required: bool
+    rule: str
+    rules_version: str
+    validation_id: str
+
+
+class ToolAnswer(Answer):
+    approved: bool
+    reasoning: str
+    confidence: float
+    processing_time_ms: float
+    metadata: VerdictDetails
+
+
+class HookAnswer(Answer, omit_defaults=True):
+    status: Literal["approved", "blocked", "review_required"]
+    reason: str
+    id: str
+    concern: str | None = None
+
+
+class PendingValidation(Answer):
+    id: str
+    created_at: str
+    sequence: int
+    agent_id: str
+    tool_name: str
+    tool_input: dict[str, Any]
+    reason: str
+    risk_level: str
+
+
+class PendingAnswer(Answer):
+    pending: list[PendingValidation]
+    count: int
+
+
+class ExpertRegisterRequest(Request):
+    agent_id: AgentId
+    agent_type: Name
+    capabilities: Annotated[list[Name], Meta(max_length=64)]
+    metadata: dict[str, Any] = {}
+
+
+class ExpertRegisterAnswer(Answer):
+    success: Literal[True]
+    message: str
+    token: str
+    agent_id: str
+
+
+class ExpertHeartbeatRequest(Request):
+    agent_id: AgentId
+
+
+class ExpertHeartbeatAnswer(Answer):
+    status: Literal["available"]
+    expires_at: str
+
+
+class Expert(Answer):
+    agent_id: str
+    agent_type: str
+    capabilities: list[str]
+    status: Literal["available", "offline"]
+    registered_at: str
+    last_seen_at: str
+
+
+class ExpertsAnswer(Answer):
+    experts: list[Expert]
+    count: int
+
+
+class Update(Request):
+    """One change of the tree; `content` is a symlink's target when `kind` is symlink."""
+
+    operation: Literal["create", "update", "delete"]
+    file_path: Path
+    content: str | None = None
+    encoding: Literal["utf-8", "base64"] = "utf-8"
+    content_hash: Sha256 | None = None
+    kind: Literal["file", "symlink"] = "file"
+    executable: bool = False
+    # The hash the file must have now; "" when it must not exist.
+    expected_hash: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$")] | None = None
+
+
+class UpdateRequest(Update, kw_only=True):
+    agent_id: AgentId
+
+
+class UpdatesRequest(Request):
+    agent_id: AgentId
+    updates: Annotated[list[Update], Meta(min_length=1, max_length=1000)]
+
+
+class UpdateAnswer(Answer):
+    success: Literal[True]
+    sequence: int
+    content_hash: str
+    path: str
+
+
+class UpdatesAnswer(Answer):
+    """`count` changes were made; the sequences are null when none was needed."""
+
+    success: Literal[True]
+    first_sequence: int | None
+    last_sequence: int | None
+    count: int
+
+
+class BlobAnswer(Answer):
+    success: Literal[True]
+    content_hash: str
+    size: int
+
+
+class BlobsFetchRequest(Request):
+    hashes: Annotated[list[Sha256], Meta(min_length=1, max_length=1000)]
+
+
+class TreeAnswer(Answer):
+    sequence: int
+    at: str | None
+    files: list[tuple[str, str, bool, int, str, int]]
+
+
+class FileVersion(Answer):
+    sequence: int
+    timestamp: str
+    operation: Literal["create", "update", "delete"]
+    content_hash: str | None
+    size: int
+    agent_id: str
+
+
+class HistoryAnswer(Answer):
+    path: str
+    versions: list[FileVersion]
+
+
+class SearchRequest(Request):
+    pattern: Annotated[str, Meta(min_length=1, max_length=1024)]
+    # File name endings, such as ".py" or "py".
+    file_types: Annotated[list[Annotated[str, Meta(min_length=1, max_length=32)]], Meta(max_length=32)] = []
+    limit: Annotated[int, Meta(ge=1, le=10_000)] = 1000
+
+
+class Match(Answer):
+    file_path: str
+    line: int
+    text: str
+
+
+class SearchAnswer(Answer):
+    """`truncated` says that the limit or the time ran out before the tree was searched."""
+
+    matches: list[Match]
+    truncated: bool
+
+
+class AnnotateRequest(Request):
+    file_path: Path
+    line: Annotated[int, Meta(ge=1, le=100_000_000)]
+    annotation: Annotated[str, Meta(min_length=1, max_length=65_536)]
+    expert_id: AgentId
+
+
+class AnnotateAnswer(Answer):
+    success: Literal[True]
+    annotation_id: str
+    sequence: int
+
+
+class Annotation(Answer):
+    annotation_id: str
+    line: int
+    annotation: str
+    expert_id: str
+    created_at: str
+    sequence: int
+
+
+class DocumentAnswer(Answer):
+    original_content: str
+    encoding: Literal["utf-8", "base64"]
+    ast_annotations: list[Annotation]
+    file_path: str
+    generated_at: str
+
+
+class PackageEntry(Answer):
+    id: str
+    created_at: str
+    sequence: int
+
+
+class PackagesAnswer(Answer):
+    packages: list[PackageEntry]
+
+
+class PackageAnswer(Answer):
+    manifest: dict[str, Any]
+    files: dict[str, Any]
+    context: dict[str, Any]
+
+
+class EventStoreRequest(Request):
+    event_type: EventType
+    aggregate_id: Text | None = None
+    aggregate_type: Text | None = None
+    agent_id: AgentId | None = None
+    data: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+
+
+class EventStoreAnswer(Answer):
+    event_id: str
+    status: Literal["stored"]
+    message: str
+    sequence: int
+
+
+class EventQueryAnswer(Answer):
+    events: list[StreamLine]
+    count: int
+    message: str
+
+
+class HeartbeatLine(Answer):
+    """Sent on a stream after silence; resume after its sequence."""
+
+    heartbeat: Literal[True]
+    sequence: int
+
+
+class ClosingLine(Answer):
+    """The last line of a stream that the bridge ends; resume after its sequence."""
+
+    closing: Literal[True]
+    sequence: int
+    reason: str
+
+
+class TreeQuery(Request):
+    at: Annotated[str, Meta(max_length=64)] | None = None
+    sequence: Annotated[int, Meta(ge=0, le=2**62)] | None = None
+    prefix: Annotated[str, Meta(max_length=4096)] = ""
+
+
+class ReadQuery(Request):
+    at: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class StreamQuery(Request):
+    after: Annotated[int, Meta(ge=0, le=2**62)] = 0
+    # Event types, separated by commas.
+    types: Annotated[str, Meta(max_length=4096)] = ""
+
+
+class EventQuery(Request):
+    event_type: EventType | None = None
+    agent_id: AgentId | None = None
+    start_time: Annotated[str, Meta(max_length=64)] | None = None
+    end_time: Annotated[str, Meta(max_length=64)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class PageQuery(Request):
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100

@@ -1,0 +1,94 @@
+"""Prometheus metrics of the bridge. Label values come from closed sets, so cardinality is bounded."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+validation_seconds = Histogram(
+    "lighthouse_bridge_validation_duration_seconds",
+    "Time from a validation's arrival to its durable decision.",
+    ("tier", "decision"),
+    buckets=_FAST,
+    registry=REGISTRY,
+)
+cache_lookups = Counter(
+    "lighthouse_bridge_cache_lookups",
+    "Lookups in the decision cache.",
+    ("result",),
+    registry=REGISTRY,
+)
+rules_loaded = Gauge("lighthouse_bridge_rules", "Rules in force.", registry=REGISTRY)
+rules_reloads = Counter(
+    "lighthouse_bridge_rules_reloads",
+    "Attempts to load changed rules; a failed one keeps the rules in force.",
+    ("result",),
+    registry=REGISTRY,
+)
+rules_broken = Gauge(
+    "lighthouse_bridge_rules_broken",
+    "1 while the rules on disk cannot be loaded and older ones are in force.",
+    registry=REGISTRY,
+)
+events_appended = Counter(
+    "lighthouse_bridge_events_appended",
+    "Events durably appended.",
+    ("event_type",),
+    registry=REGISTRY,
+)
+commit_seconds = Histogram(
+    "lighthouse_bridge_store_commit_duration_seconds",
+    "Time of one group commit, from BEGIN to durable.",
+    buckets=_FAST,
+    registry=REGISTRY,
+)
+commit_jobs = Histogram(
+    "lighthouse_bridge_store_commit_jobs",
+    "Writes that shared one group commit.",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+    registry=REGISTRY,
+)
+store_failures = Counter(
+    "lighthouse_bridge_store_failures", "Reads and writes the store could not serve.", registry=REGISTRY
+)
+store_ready = Gauge("lighthouse_bridge_store_ready", "1 while the store accepts writes.", registry=REGISTRY)
+last_sequence = Gauge("lighthouse_bridge_event_sequence", "Sequence of the latest event.", registry=REGISTRY)
+sessions_created = Counter(
+    "lighthouse_bridge_sessions_created", "Sessions created.", ("role",), registry=REGISTRY
+)
+sessions_live = Gauge("lighthouse_bridge_sessions", "Sessions that are live.", ("role",), registry=REGISTRY)
+stream_subscribers = Gauge("lighthouse_bridge_stream_subscribers", "Open event streams.", registry=REGISTRY)
+stream_dropped = Counter(
+    "lighthouse_bridge_stream_dropped", "Event streams closed because the reader was slow.", registry=REGISTRY
+)
+requests = Counter(
+    "lighthouse_bridge_http_requests",
+    "HTTP requests answered.",
+    ("method", "route", "code"),
+    registry=REGISTRY,
+)
+request_seconds = Histogram(
+    "lighthouse_bridge_http_request_duration_seconds",
+    "Time to answer an HTTP request; streams are not counted.",
+    ("route",),
+    buckets=_FAST,
+    registry=REGISTRY,
+)
+requests_open = Gauge(
+    "lighthouse_bridge_http_requests_in_flight", "HTTP requests being answered.", registry=REGISTRY
+)
+pending_validations = Gauge(
+    "lighthouse_bridge_pending_validations", "Validations that wait for review.", registry=REGISTRY
+)
+experts_registered = Gauge(
+    "lighthouse_bridge_experts", "Experts heard of in the last ten minutes.", registry=REGISTRY
+)

@@ -1,0 +1,110 @@
+"""The store's tables. `events`, its indexes and `store_metadata` are the published format; the rest are
+projections of the events and working tables of the bridge."""
+
+from __future__ import annotations
+
+SCHEMA_VERSION = "1"
+
+STATEMENTS = (
+    """CREATE TABLE IF NOT EXISTS events (
+        sequence_id INTEGER PRIMARY KEY,
+        event_id TEXT NOT NULL UNIQUE,
+        event_type TEXT NOT NULL,
+        timestamp INTEGER NOT NULL,
+        agent_id TEXT,
+        aggregate_id TEXT,
+        aggregate_version INTEGER,
+        event_data TEXT NOT NULL,
+        metadata TEXT,
+        checksum TEXT,
+        created_at INTEGER NOT NULL DEFAULT (unixepoch())
+    )""",
+    "CREATE INDEX IF NOT EXISTS idx_events_timestamp ON events(timestamp)",
+    "CREATE INDEX IF NOT EXISTS idx_events_type ON events(event_type)",
+    "CREATE INDEX IF NOT EXISTS idx_events_agent ON events(agent_id)",
+    "CREATE INDEX IF NOT EXISTS idx_events_aggregate ON events(aggregate_id, aggregate_version)",
+    "CREATE INDEX IF NOT EXISTS idx_events_type_timestamp ON events(event_type, timestamp)",
+    "CREATE INDEX IF NOT EXISTS idx_events_agent_timestamp ON events(agent_id, timestamp)",
+    """CREATE TABLE IF NOT EXISTS store_metadata (
+        key TEXT PRIMARY KEY,
+        value TEXT NOT NULL,
+        updated_at INTEGER NOT NULL DEFAULT (unixepoch())
+    )""",
+    "INSERT OR IGNORE INTO store_metadata (key, value) VALUES ('schema_version', '1')",
+    # Content lives once, by its SHA-256; encoding is 'raw' or 'zlib', size and is_text are the content's.
+    """CREATE TABLE IF NOT EXISTS blobs (
+        hash TEXT PRIMARY KEY,
+        size INTEGER NOT NULL,
+        is_text INTEGER NOT NULL,
+        encoding TEXT NOT NULL,
+        data BLOB NOT NULL
+    )""",
+    """CREATE TABLE IF NOT EXISTS files (
+        path TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,
+        executable INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        content_hash TEXT NOT NULL,
+        mtime_us INTEGER NOT NULL,
+        sequence INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS file_versions (
+        sequence INTEGER PRIMARY KEY,
+        path TEXT NOT NULL,
+        operation TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        executable INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        content_hash TEXT,
+        mtime_us INTEGER NOT NULL,
+        agent_id TEXT NOT NULL
+    )""",
+    "CREATE INDEX IF NOT EXISTS idx_file_versions_path ON file_versions(path, sequence)",
+    """CREATE TABLE IF NOT EXISTS annotations (
+        annotation_id TEXT PRIMARY KEY,
+        sequence INTEGER NOT NULL,
+        file_path TEXT NOT NULL,
+        line INTEGER NOT NULL,
+        annotation TEXT NOT NULL,
+        expert_id TEXT NOT NULL,
+        created_us INTEGER NOT NULL
+    )""",
+    "CREATE INDEX IF NOT EXISTS idx_annotations_path ON annotations(file_path, sequence)",
+    """CREATE TABLE IF NOT EXISTS sessions (
+        session_id TEXT PRIMARY KEY,
+        agent_id TEXT NOT NULL,
+        role TEXT NOT NULL,
+        created_us INTEGER NOT NULL,
+        last_seen_us INTEGER NOT NULL,
+        ip_address TEXT NOT NULL,
+        user_agent TEXT NOT NULL,
+        metadata TEXT NOT NULL
+    )""",
+    "CREATE INDEX IF NOT EXISTS idx_sessions_agent ON sessions(agent_id, role, created_us)",
+    """CREATE TABLE IF NOT EXISTS experts (
+        agent_id TEXT PRIMARY KEY,
+        agent_type TEXT NOT NULL,
+        capabilities TEXT NOT NULL,
+        metadata TEXT NOT NULL,
+        registered_us INTEGER NOT NULL,
+        last_seen_us INTEGER NOT NULL
+    )""",
+    """CREATE TABLE IF NOT EXISTS pending (
+        validation_id TEXT PRIMARY KEY,
+        sequence INTEGER NOT NULL,
+        created_us INTEGER NOT NULL,
+        agent_id TEXT NOT NULL,
+        tool_name TEXT NOT NULL,
+        tool_input TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        risk_level TEXT NOT NULL
+    )""",
+    "CREATE INDEX IF NOT EXISTS idx_pending_sequence ON pending(sequence)",
+    """CREATE TABLE IF NOT EXISTS context_packages (
+        id TEXT PRIMARY KEY,
+        sequence INTEGER NOT NULL,
+        created_us INTEGER NOT NULL,
+        package TEXT NOT NULL
+    )""",
+    "CREATE INDEX IF NOT EXISTS idx_context_packages_sequence ON context_packages(sequence)",
+)

@@ -1,0 +1,126 @@
+"""What the environment decides: read once at start, checked, and never changed afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+WELL_KNOWN_SECRETS = frozenset(
+    {
+        b"lighthouse-default-secret-change-in-production",
+        b"default-secret-change-in-production",
+        b"lighthouse-default-secret",
+    }
+)
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used; the message is one sentence for the operator."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Checked settings of one bridge process. Durations are seconds, sizes bytes."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - a pod listens on its own network namespace
+    port: int = 8765
+    metrics_port: int = 8080
+    log_level: str = "info"
+    event_store_path: Path = Path("/var/lib/lighthouse/events.db")
+    auth_secret_file: Path = Path("/etc/lighthouse/auth/auth-secret")
+    keys_dir: Path = Path("/etc/lighthouse/keys")
+    rules_dir: Path = Path("/opt/lighthouse/rules")
+    project_roots: tuple[str, ...] = ()
+    drain_seconds: float = 10.0
+    min_free_bytes: int = 16 * 1024 * 1024
+    search_seconds: float = 5.0
+    heartbeat_seconds: float = 5.0
+
+
+def read_settings(env: Mapping[str, str]) -> Settings:
+    """Read and check every `LIGHTHOUSE_*` variable; raises SettingsError naming the first wrong one."""
+    default = Settings()
+    level = env.get("LIGHTHOUSE_LOG_LEVEL", default.log_level).lower()
+    if level not in LOG_LEVELS:
+        raise SettingsError(f"LIGHTHOUSE_LOG_LEVEL is {level!r}; use one of {', '.join(LOG_LEVELS)}.")
+    host = env.get("LIGHTHOUSE_HOST", default.host)
+    if not host:
+        raise SettingsError("LIGHTHOUSE_HOST is empty; name the address to listen on, such as 0.0.0.0.")
+    port = _port(env, "LIGHTHOUSE_PORT", default.port)
+    metrics_port = _port(env, "LIGHTHOUSE_METRICS_PORT", default.metrics_port)
+    if port == metrics_port:
+        raise SettingsError(f"LIGHTHOUSE_PORT and LIGHTHOUSE_METRICS_PORT are both {port}; choose two ports.")
+    return Settings(
+        host=host,
+        port=port,
+        metrics_port=metrics_port,
+        log_level=level,
+        event_store_path=_path(env, "LIGHTHOUSE_EVENT_STORE_PATH", default.event_store_path),
+        auth_secret_file=_path(env, "LIGHTHOUSE_AUTH_SECRET_FILE", default.auth_secret_file),
+        keys_dir=_path(env, "LIGHTHOUSE_KEYS_DIR", default.keys_dir),
+        rules_dir=_path(env, "LIGHTHOUSE_RULES_DIR", default.rules_dir),
+        project_roots=_roots(env.get("LIGHTHOUSE_PROJECT_ROOTS", "")),
+        drain_seconds=_number(env, "LIGHTHOUSE_DRAIN_SECONDS", default.drain_seconds, 0, 3600),
+        min_free_bytes=int(_number(env, "LIGHTHOUSE_MIN_FREE_BYTES", default.min_free_bytes, 0, 2**40)),
+        search_seconds=_number(env, "LIGHTHOUSE_SEARCH_SECONDS", default.search_seconds, 0.1, 60),
+        heartbeat_seconds=_number(env, "LIGHTHOUSE_HEARTBEAT_SECONDS", default.heartbeat_seconds, 0.1, 60),
+    )
+
+
+def read_auth_secret(path: Path) -> bytes:
+    """The HMAC key of session tokens; raises SettingsError when it is missing, short or well known."""
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise SettingsError(
+            f"The auth secret {path} cannot be read ({error.strerror}); mount a file with at least 32 "
+            "random bytes there or name another with LIGHTHOUSE_AUTH_SECRET_FILE."
+        ) from None
+    if secret in WELL_KNOWN_SECRETS:
+        raise SettingsError(
+            f"The auth secret {path} is a well-known default; replace it with 32 random bytes."
+        )
+    if len(secret) < 32:
+        raise SettingsError(
+            f"The auth secret {path} has {len(secret)} bytes; it needs at least 32 random ones."
+        )
+    return secret
+
+
+def _port(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name, str(default))
+    # Kubernetes injects NAME_PORT=tcp://… for a Service called "lighthouse" unless service links are off.
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise SettingsError(f"{name} is {text!r}; it must be a port number from 1 to 65535.")
+    return int(text)
+
+
+def _number(env: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
+    text = env.get(name, str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise SettingsError(f"{name} is {text!r}; it must be a number from {low} to {high}.")
+    return value
+
+
+def _path(env: Mapping[str, str], name: str, default: Path) -> Path:
+    path = Path(env.get(name, str(default)))
+    if not path.is_absolute():
+        raise SettingsError(f"{name} is {str(path)!r}; it must be an absolute path.")
+    return path
+
+
+def _roots(text: str) -> tuple[str, ...]:
+    roots = tuple(part.rstrip("/") for part in text.split(":") if part)
+    for root in roots:
+        if not root.startswith("/") or ".." in root.split("/"):
+            raise SettingsError(f"LIGHTHOUSE_PROJECT_ROOTS names {root!r}; each must be an absolute path.")
+    return roots
