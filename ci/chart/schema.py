@@ -37,9 +37,13 @@ def umbrella_schema(
     for name in components:
         schema["properties"][name]["additionalProperties"] = True
     # Helm makes a key for a library too, since it is a dependency, and puts `global` into it.
-    added = {
+    added: dict[str, Any] = {
         name: {"type": "object", "additionalProperties": False, "properties": {"global": {"type": "object"}}}
         for name in libraries
+    }
+    added["enabled"] = {
+        "type": "boolean",
+        "description": "The condition of a chart that depends on this one.",
     }
     return _document(title, schema, added, definitions)
 

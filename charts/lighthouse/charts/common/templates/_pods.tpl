@@ -14,8 +14,15 @@ affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.topologySpreadConstraints }}
+{{- /* Without a selector a constraint counts no pod at all; the component's own are meant. */ -}}
+{{- $own := fromYaml (include "lighthouse.selectorLabels" (dict "context" $ "component" $.Chart.Name)) }}
+{{- $constraints := list }}
+{{- range . }}
+{{- $selector := get . "labelSelector" | default (dict "matchLabels" $own) }}
+{{- $constraints = append $constraints (set (deepCopy .) "labelSelector" $selector) }}
+{{- end }}
 topologySpreadConstraints:
-  {{- toYaml . | nindent 2 }}
+  {{- toYaml $constraints | nindent 2 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
