@@ -1,12 +1,11 @@
-"""Fixtures of the agent's tests: a bridge for reading, and one of its own for tests that change or stop it."""
+"""Fixtures of the agent's tests: a shared bridge, and one for each test that changes or stops it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from images.agent.support import Bridge, RawServer
+from images.agent.support import KEYS, Bridge, RawServer, clean_env
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +38,11 @@ def raw_server() -> Iterator[Callable[[Mapping[str, Any]], RawServer]]:
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """Settings of a hook with its key and a private run-time folder; the bridge's address is missing."""
+    (tmp_path / "key").write_text(KEYS["builder"] + "\n")
+    (tmp_path / "run").mkdir(mode=0o700)
+    return clean_env(LIGHTHOUSE_KEY_FILE=str(tmp_path / "key"), XDG_RUNTIME_DIR=str(tmp_path / "run"))

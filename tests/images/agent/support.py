@@ -7,13 +7,13 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import urllib3
 
 REPOSITORY = Path(__file__).parents[3]
 KEYS = {role: f"{role}-join-key-" + "k" * 32 for role in ("expert", "builder", "operator")}
@@ -45,21 +45,19 @@ def wait_for(what: str, holds: Callable[[], bool], seconds: float = 15.0) -> Non
 def get(url: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
     """Status and body of a GET, 0 when nobody answers."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=dict(headers or {})), timeout=5) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read()
-    except OSError:
+        with urllib3.PoolManager(retries=False, timeout=5.0) as pool:
+            reply = pool.request("GET", url, headers=dict(headers or {}))
+            return reply.status, reply.data
+    except urllib3.exceptions.HTTPError:
         return 0, b""
 
 
 def post(url: str, body: Any, secret: str) -> dict[str, Any]:
     """The JSON answer of a POST that must succeed."""
-    headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-    with urllib.request.urlopen(request, timeout=5) as answer:
-        decoded = json.loads(answer.read())
+    with urllib3.PoolManager(retries=False, timeout=5.0) as pool:
+        reply = pool.request("POST", url, json=body, headers={"Authorization": f"Bearer {secret}"})
+        assert reply.status == 200, reply.data
+        decoded = reply.json()
     assert isinstance(decoded, dict)
     return decoded
 
@@ -149,24 +147,35 @@ def answer(status: int, body: Any, *, length: int | None = None) -> bytes:
     """A whole HTTP answer; `length` makes it claim another size than it has."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     size = len(raw) if length is None else length
-    return f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n".encode() + raw
+    return (
+        f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n".encode()
+        + raw
+    )
 
 
 SESSION_ANSWER = answer(
     200,
-    {"session_id": "0" * 32, "session_token": TOKEN, "expires_at": "", "agent_id": "agent-1", "role": "builder"},
+    {
+        "session_id": "0" * 32,
+        "session_token": TOKEN,
+        "expires_at": "",
+        "agent_id": "agent-1",
+        "role": "builder",
+    },
 )
 
 
 class RawServer:
     """A server for faults no healthy bridge shows: it sends exactly the bytes it is told to.
 
-    `script` maps a request line's path to the bytes of an answer, to a function that serves the connection, or to
-    a list of such, used in turn and the last one for ever.
+    `script` maps a path to the bytes of an answer, to a function that serves the connection, or to a list of
+    such, used in turn and the last one for ever.
     """
 
     def __init__(self, script: Mapping[str, Any]) -> None:
-        self._script = {path: list(steps) if isinstance(steps, list) else [steps] for path, steps in script.items()}
+        self._script = {
+            path: list(steps) if isinstance(steps, list) else [steps] for path, steps in script.items()
+        }
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
         self.requests: list[tuple[str, str, dict[str, str]]] = []
@@ -197,7 +206,8 @@ class RawServer:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as lines:
+        # A client that has heard enough goes away; that is its right.
+        with suppress(OSError), connection, connection.makefile("rb") as lines:
             while request := lines.readline().decode():
                 method, path, _version = request.split()
                 headers: dict[str, str] = {}
