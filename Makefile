@@ -1,0 +1,56 @@
+# Lighthouse on Kubernetes: one command for everything a person or a pipeline does here.
+# `make help` lists the targets.
+
+SHELL := /bin/sh
+PYTHON := ci/python
+NODES ?= 1
+PROJECT ?= .
+NAMESPACE ?= lighthouse
+VALUES ?=
+SET ?=
+export NODE_NETWORK POD_NETWORK SERVICE_NETWORK LIGHTHOUSE_CACHE
+
+.DEFAULT_GOAL := help
+.PHONY: help up down status kubeconfig tools url load install check test bench-fuse generate format
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+up: ## Start a local cluster, install the chart and load a source tree (NODES=3, PROJECT=path)
+	@$(PYTHON) -m ci up --nodes $(NODES) --project $(PROJECT)
+
+down: ## Remove the local cluster without a trace
+	@$(PYTHON) -m ci down
+
+status: ## Say in a few lines what runs
+	@$(PYTHON) -m ci status
+
+kubeconfig: ## Print the path of the local cluster's kubeconfig
+	@$(PYTHON) -m ci kubeconfig
+
+tools: ## Print the folder with helm and kubectl
+	@$(PYTHON) -m ci tools
+
+url: ## Print the bridge's address as the host sees it
+	@$(PYTHON) -m ci url
+
+load: ## Load another source tree into the bridge (PROJECT=path)
+	@$(PYTHON) -m ci load --project $(PROJECT)
+
+install: ## Install the chart on the current kubeconfig context (NAMESPACE=, VALUES="a.yaml b.yaml", SET="key=value")
+	@$(PYTHON) -m ci install --namespace $(NAMESPACE) $(VALUES:%=--values %) $(SET:%=--set %)
+
+check: ## Prove offline what can be: lint, types, renders, units
+	@$(PYTHON) -m ci check
+
+test: ## Prove everything a change can break, on a running cluster
+	@$(PYTHON) -m ci test --nodes $(NODES)
+
+bench-fuse: ## Compare the FUSE mount with the native file system, passthrough_ll and pyfuse3
+	@$(PYTHON) -m tests.bench.fuse
+
+generate: ## Write the chart's schema and README from its values
+	@$(PYTHON) -m ci.chart
+
+format: ## Format the Python code
+	@$(PYTHON) -m ruff format . && $(PYTHON) -m ruff check --fix .

@@ -1,0 +1,158 @@
+"""Images as OCI archives, built with buildah from the Containerfiles and cached by what is in them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ci.cache import cached, digest, locked, tree_digest
+from ci.console import Steps, run
+from ci.settings import CACHE, ROOT, VERSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+PRODUCT = {
+    "bridge": ("images/bridge", "policies/rules"),
+    "fuse-csi": ("images/fuse-csi",),
+    "agent": ("images/agent",),
+}
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image in a file: `reference` is the name that pods use, `archive` the OCI archive."""
+
+    reference: str
+    archive: Path
+
+    @property
+    def tag(self) -> str:
+        return self.reference.rpartition(":")[2]
+
+
+def buildah(*words: str | Path, log: Path | None = None) -> str:
+    """Run buildah with a storage of our own, without a daemon or user namespaces."""
+    env = dict(os.environ, BUILDAH_ISOLATION="chroot", STORAGE_DRIVER="overlay")
+    storage: list[str | Path] = ["--root", CACHE / "buildah", "--runroot", "/run/lighthouse-buildah"]
+    return run(["buildah", *storage, *words], env=env, cwd=ROOT, log=log)
+
+
+def _archived(steps: Steps, name: str, reference: str, build: Callable[[str], None]) -> Image:
+    """The cached archive of an image; `build` makes the image under its reference in buildah's storage."""
+    tag = reference.rpartition(":")[2]
+    with steps.step(f"image {name}") as step:
+
+        def make(partial: Path) -> None:
+            with locked(CACHE / "buildah.lock"):
+                build(reference)
+                buildah("push", "--quiet", reference, f"oci-archive:{partial / 'image.tar'}:{reference}")
+
+        folder, hit = cached(f"images/{name}", tag, make)
+        if hit:
+            step.cached()
+        else:
+            step.note(f"{(folder / 'image.tar').stat().st_size / 1e6:.0f} MB")
+    return Image(reference, folder / "image.tar")
+
+
+def base_image(steps: Steps) -> Image:
+    """A minimal Debian with Python, made from Debian's packages."""
+    debian = VERSIONS["debian"]
+    packages = ",".join(debian["base_packages"])
+    omit = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
+    key = digest(debian["suite"], packages, *omit)
+
+    def build(reference: str) -> None:
+        rootfs = CACHE / "base" / f"{key}.tar"
+        rootfs.parent.mkdir(parents=True, exist_ok=True)
+        options = [f"--dpkgopt=path-exclude={path}" for path in omit]
+        log = CACHE / "logs" / "base.log"
+        run(
+            ["mmdebstrap", "--variant=minbase", f"--include={packages}", *options, debian["suite"], rootfs],
+            log=log,
+        )
+        container = buildah("from", "scratch").strip()
+        try:
+            buildah("add", "--quiet", container, rootfs, "/")
+            buildah("config", "--cmd", "/bin/sh", "--env", "PATH=/usr/local/bin:/usr/bin:/bin", container)
+            buildah("commit", "--quiet", container, reference)
+        finally:
+            buildah("rm", container)
+            rootfs.unlink(missing_ok=True)
+
+    return _archived(steps, "base", f"localhost/lighthouse-cluster/base:{key}", build)
+
+
+def _present(image: Image) -> None:
+    """Put an archived image back into buildah's storage if it is not there."""
+    if image.reference not in buildah("images", "--quiet", "--format", "{{.Name}}:{{.Tag}}"):
+        buildah("pull", "--quiet", f"oci-archive:{image.archive}:{image.reference}")
+
+
+def product_image(steps: Steps, name: str, base: Image) -> Image:
+    """One of the product's images, from images/<name>/Containerfile with the repository as context."""
+    folders = [ROOT / folder for folder in PRODUCT[name]]
+    key = digest(base.reference, tree_digest(folders, ROOT), ROOT / ".dockerignore")
+
+    def build(reference: str) -> None:
+        _present(base)
+        # The host's certificates let pip reach a package index behind a proxy with its own authority.
+        certificates = (
+            ["--volume", "/etc/ssl/certs:/etc/ssl/certs:ro"] if Path("/etc/ssl/certs").is_dir() else []
+        )
+        arguments = ["--build-arg", f"BASE_IMAGE={base.reference}", "--pull-never", "--layers"]
+        file = ROOT / "images" / name / "Containerfile"
+        log = CACHE / "logs" / f"image-{name}.log"
+        buildah("build", *certificates, *arguments, "--file", file, "--tag", reference, ROOT, log=log)
+        buildah("rmi", "--prune", "--force")
+
+    return _archived(steps, name, f"localhost/lighthouse/{name}:{key}", build)
+
+
+def program_image(steps: Steps, name: str, program: Path) -> Image:
+    """An image with nothing but one static program."""
+    key = digest(str(program), name)
+
+    def build(reference: str) -> None:
+        container = buildah("from", "scratch").strip()
+        try:
+            buildah("add", "--quiet", container, program.resolve(), f"/{name}")
+            buildah("config", "--entrypoint", f'["/{name}"]', "--user", "65532:65532", container)
+            buildah("commit", "--quiet", container, reference)
+        finally:
+            buildah("rm", container)
+
+    return _archived(steps, name, f"localhost/lighthouse-cluster/{name}:{key}", build)
+
+
+def pause_image(steps: Steps) -> Image:
+    """The image of the pods' sandboxes."""
+    source = ROOT / "ci" / "cluster" / "pause.c"
+
+    def compile_pause(partial: Path) -> None:
+        run(["gcc", "-static", "-O2", "-Wall", "-Werror", "-o", partial / "pause", source])
+
+    key = digest(source)
+    folder, _ = cached("tools/pause", key, compile_pause)
+
+    return program_image(steps, "pause", folder / "pause")
+
+
+def import_into(ctr: Path, socket: Path, images: Iterable[Image]) -> int:
+    """Load the images that a node does not have; returns how many."""
+    command: list[str | Path] = [ctr, "--address", socket, "--namespace", "k8s.io", "images"]
+    present = set(run([*command, "list", "--quiet"]).split())
+    missing = [image for image in images if image.reference not in present]
+    for image in missing:
+        run([*command, "import", image.archive])
+    return len(missing)
+
+
+def free_disk() -> int:
+    """Bytes free where the caches lie."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    return shutil.disk_usage(CACHE).free

