@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -68,38 +70,63 @@ def join(path: str, step: str | int) -> str:
     return f'{path}["{escaped}"]'
 
 
-def resolve(document: Any, path: str) -> Any:
-    """Return the value at `path`, or `MISSING`.
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A path step that chooses a list's member by one of its fields: `[name=bridge]`."""
 
-    Steps are keys (`spec.replicas`), quoted keys (`metadata.labels["app.kubernetes.io/name"]`), indexes
-    (`containers[0]`) and a member chosen by one of its fields (`containers[name=bridge]`).
+    field: str
+    wanted: str
+
+
+def parse_path(path: str) -> tuple[Any, ...]:
+    """The steps of a path: strings for keys, integers for indexes, `Member` for a chosen member.
+
+    Raises `PathError` when it cannot be read.
     """
-    here, position = document, 0
+    return tuple(_steps(path))
+
+
+def _steps(path: str) -> Iterator[str | int | Member]:
+    position = 0
     while position < len(path):
         step = _STEP.match(path, position)
         if step is None:
             raise PathError(f"The path {path!r} cannot be read at character {position}: {path[position:]!r}.")
         position = step.end()
         if step["index"] is not None:
-            index = int(step["index"])
-            if not isinstance(here, (list, tuple)) or index >= len(here):
-                return MISSING
-            here = here[index]
+            yield int(step["index"])
         elif step["field"] is not None:
-            if not isinstance(here, (list, tuple)):
-                return MISSING
-            chosen = (
-                item
-                for item in here
-                if isinstance(item, Mapping) and str(item.get(step["field"])) == step["wanted"]
-            )
-            here = next(chosen, MISSING)
+            yield Member(step["field"], step["wanted"])
         else:
-            key = step["key"] if step["key"] is not None else re.sub(r"\\(.)", r"\1", step["quoted"])
-            if not isinstance(here, Mapping) or key not in here:
-                return MISSING
-            here = here[key]
+            yield step["key"] if step["key"] is not None else re.sub(r"\\(.)", r"\1", step["quoted"])
+
+
+def resolve(document: Any, path: str) -> Any:
+    """Return the value at `path`, or `MISSING`.
+
+    Steps are keys (`spec.replicas`), quoted keys (`metadata.labels["app.kubernetes.io/name"]`), indexes
+    (`containers[0]`) and a member chosen by one of its fields (`containers[name=bridge]`).
+    """
+    here = document
+    for step in _parsed(path):
+        here = _step_into(here, step)
+        if here is MISSING:
+            return MISSING
     return here
+
+
+_parsed = lru_cache(maxsize=20_000)(parse_path)
+
+
+def _step_into(here: Any, step: str | int | Member) -> Any:
+    if isinstance(step, str):
+        return here[step] if isinstance(here, Mapping) and step in here else MISSING
+    if not isinstance(here, (list, tuple)):
+        return MISSING
+    if isinstance(step, int):
+        return here[step] if step < len(here) else MISSING
+    chosen = (item for item in here if isinstance(item, Mapping) and str(item.get(step.field)) == step.wanted)
+    return next(chosen, MISSING)
 
 
 def walk(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
