@@ -46,10 +46,15 @@ def helm(program: Path, *words: str | Path, values: Manifest = NOTHING) -> str:
 
 
 def render(
-    program: Path, values: Manifest = NOTHING, *, chart: Path = CHART, release: str = "lighthouse"
+    program: Path,
+    values: Manifest = NOTHING,
+    *,
+    chart: Path = CHART,
+    release: str = "lighthouse",
+    kubernetes: str = KUBE_VERSION,
 ) -> list[Manifest]:
     """All objects of a render into the namespace `lighthouse`; raises RefusedError."""
-    version = ("--kube-version", KUBE_VERSION)
+    version = ("--kube-version", kubernetes)
     text = helm(program, "template", release, chart, "--namespace", "lighthouse", *version, values=values)
     documents = [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]
     assert documents, "the render is empty"

@@ -129,6 +129,8 @@ def test_another_chart_can_depend_on_this_one(program: Path, tmp_path: Path) -> 
     assert images == {"registry.example"}
     with pytest.raises(RefusedError, match="imge"):
         render(program, values | {"lighthouse": {"bridge": {"imge": {}}}}, chart=parent, release="shop")
+    with pytest.raises(RefusedError, match=r"Lighthouse needs Kubernetes >=1\.33\.0-0"):
+        render(program, values, chart=parent, release="shop", kubernetes="1.32.9")
 
 
 @pytest.mark.parametrize(
