@@ -5,25 +5,35 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from images.agent.support import KEYS, Bridge, RawServer, clean_env
+from images.agent.support import KEYS, Bridge, RawServer, clean_env, post
 
 
 @pytest.fixture(scope="session")
 def shared_bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
-    """One running bridge; tests must not depend on its tree or stop it."""
-    bridge = Bridge(tmp_path_factory.mktemp("bridge") / "state")
-    bridge.prepare()
-    with bridge.running():
-        yield bridge
+    """One running bridge for the tests that do not stop it."""
+    running = Bridge(tmp_path_factory.mktemp("bridge") / "state")
+    running.prepare()
+    with running.running():
+        yield running
 
 
 @pytest.fixture
-def bridge(tmp_path: Path) -> Iterator[Bridge]:
-    """A running bridge with an empty tree, for this test alone."""
+def bridge(shared_bridge: Bridge) -> Bridge:
+    """A running bridge with an empty tree."""
+    paths = [row[0] for row in shared_bridge.ask("/shadow/tree")["files"]]
+    for start in range(0, len(paths), 1000):
+        updates = [{"operation": "delete", "file_path": path} for path in paths[start : start + 1000]]
+        body = {"agent_id": "tester", "updates": updates}
+        post(shared_bridge.url + "/shadow/updates", body, shared_bridge.session("operator"))
+    return shared_bridge
+
+
+@pytest.fixture
+def stopped_bridge(tmp_path: Path) -> Bridge:
+    """A bridge of this test's own, ready to be started."""
     own = Bridge(tmp_path / "bridge")
     own.prepare()
-    with own.running():
-        yield own
+    return own
 
 
 @pytest.fixture

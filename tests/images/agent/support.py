@@ -112,7 +112,7 @@ class Bridge:
             LIGHTHOUSE_EVENT_STORE_PATH=str(self.folder / "events.db"),
             LIGHTHOUSE_AUTH_SECRET_FILE=str(self.folder / "auth-secret"),
             LIGHTHOUSE_KEYS_DIR=str(self.folder / "keys"),
-            LIGHTHOUSE_RULES_DIR=str(REPOSITORY / "images" / "bridge" / "rules"),
+            LIGHTHOUSE_RULES_DIR=str(REPOSITORY / "policies" / "rules"),
             LIGHTHOUSE_DRAIN_SECONDS="1",
         )
         log = self.folder / "bridge.log"
