@@ -15,7 +15,7 @@ class EmptySelectionError(AssertionError):
     """A check had nothing to look at. Passing would be vacuous, so it fails."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Finding:
     """One thing that is wrong, where, and what would put it right."""
 
@@ -29,12 +29,26 @@ class Finding:
 
     def __str__(self) -> str:
         place = f"{self.object} {self.path}".rstrip()
-        return f"{self.check}: {place} is {_shown(self.observed)}; {self.fix}"
+        return f"{self.check}: {place} is {self.shown}; {self.fix}"
+
+    @property
+    def shown(self) -> str:
+        """The observed value, cut to one line."""
+        text = repr(thaw(self.observed))
+        return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+    def _identity(self) -> tuple[str, str, str, str, str]:
+        return self.check, self.object, self.path, repr(self.observed), self.fix
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Finding) and bool(self._identity() == other._identity())
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
 
 
-def _shown(value: Any, limit: int = 160) -> str:
-    text = repr(thaw(value))
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+_SHOWN = 160
+"""How many characters of a value a report shows."""
 
 
 @dataclass(frozen=True, slots=True)
