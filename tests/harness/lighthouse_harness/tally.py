@@ -64,7 +64,8 @@ class Prover:
     waivers: Waivers
 
     def __call__(self, *verdicts: Verdict) -> None:
-        """Raise `AssertionError` with every finding of all the verdicts; `EmptySelectionError` for an empty one."""
+        """Raise `AssertionError` with every finding of all the verdicts; `EmptySelectionError` if one is empty."""
+        __tracebackhide__ = True  # what is wrong is in the message
         found: list[Finding] = []
         for verdict in verdicts:
             left = self.waivers.apply(verdict)

@@ -1,0 +1,79 @@
+"""The chart's renders for all tests of this folder: every profile, two Helm majors, four Kubernetes versions."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from lighthouse_harness.model import Request
+from lighthouse_harness.schemas import kubernetes_versions
+from lighthouse_harness.waivers import Waivers, read_waivers
+
+if TYPE_CHECKING:
+    from lighthouse_harness.model import Render
+    from lighthouse_harness.render import Renderer
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts" / "lighthouse"
+HERE = Path(__file__).resolve().parent
+
+
+def profiles() -> dict[str, tuple[Path, ...]]:
+    """Each profile's name and its values files: the defaults, the shipped profiles, and combinations kept here."""
+    shipped = {path.stem: (path,) for path in sorted((CHART / "profiles").glob("*.yaml"))}
+    tried = {path.stem: (path,) for path in sorted((HERE / "values").glob("*.yaml"))}
+    return {"default": (), **shipped, **tried}
+
+
+def helm_majors() -> tuple[int, ...]:
+    """Helm 4, and Helm 3 where `HELM3` names one."""
+    return (3, 4) if os.environ.get("HELM3") else (4,)
+
+
+def request_for(profile: str, helm: int = 4, kubernetes: str = "1.37", *, upgrade: bool = False) -> Request:
+    """The request for one profile, in the release and namespace that users are told to take."""
+    return Request(
+        CHART,
+        profiles()[profile],
+        release="lighthouse",
+        namespace="lighthouse",
+        helm=helm,
+        kubernetes=f"{kubernetes}.0",
+        upgrade=upgrade,
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that asks for `profile` runs once for each."""
+    if "profile" in metafunc.fixturenames:
+        metafunc.parametrize("profile", profiles())
+
+
+@pytest.fixture(scope="session")
+def waivers() -> Waivers:
+    """The findings that Lighthouse accepts, each with its reason."""
+    return read_waivers(HERE / "waivers.yaml", datetime.datetime.now(tz=datetime.UTC).date())
+
+
+@pytest.fixture(scope="session")
+def all_renders(renderer: Renderer) -> dict[str, tuple[Render, ...]]:
+    """Every profile by every Helm major for every Kubernetes version, by the profile's name."""
+    wanted = {
+        profile: [
+            request_for(profile, helm, kubernetes)
+            for helm in helm_majors()
+            for kubernetes in kubernetes_versions()
+        ]
+        for profile in profiles()
+    }
+    renders = iter(renderer.prerender(request for requests in wanted.values() for request in requests))
+    return {profile: tuple(next(renders) for _ in requests) for profile, requests in wanted.items()}
+
+
+@pytest.fixture
+def renders(profile: str, all_renders: dict[str, tuple[Render, ...]]) -> tuple[Render, ...]:
+    """All renders of one profile."""
+    return all_renders[profile]
