@@ -133,10 +133,9 @@ def status() -> None:
         click.echo("No cluster runs: start one with 'make up'.")
         return
     for node, groups in cgroups.system_processes().items():
+        alive = [name for name, pids in groups.items() if pids and name != "anchor"]
         dead = [name for name, pids in groups.items() if not pids]
-        click.echo(
-            f"node {node}: {', '.join(name for name, pids in groups.items() if pids and name != 'anchor')}{' DEAD: ' + ', '.join(dead) if dead else ''}"
-        )
+        click.echo(f"node {node}: {', '.join(alive)}{'; DEAD: ' + ', '.join(dead) if dead else ''}")
     cluster = _local()
     counts: dict[str, list[int]] = {}
     for pod in cluster.get("pods", "--all-namespaces")["items"]:

@@ -89,7 +89,7 @@ def base_image(steps: Steps) -> Image:
 
 def _present(image: Image) -> None:
     """Put an archived image back into buildah's storage if it is not there."""
-    if image.reference not in buildah("images", "--quiet", "--format", "{{.Name}}:{{.Tag}}"):
+    if image.reference not in buildah("images", "--noheading", "--format", "{{.Name}}:{{.Tag}}"):
         buildah("pull", "--quiet", f"oci-archive:{image.archive}:{image.reference}")
 
 

@@ -29,7 +29,8 @@ def check_machine() -> None:
     """Raise `Failure` for the first thing that is missing and cannot be installed."""
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         raise Failure(
-            f"The local cluster needs Linux on x86_64, and this is {platform.system()} on {platform.machine()}: use 'make install' with the kubeconfig of another cluster."
+            f"The local cluster needs Linux on x86_64, and this is {platform.system()} on {platform.machine()}: "
+            "use 'make install' with the kubeconfig of another cluster."
         )
     check_root()
     known = {line.split()[-1] for line in Path("/proc/filesystems").read_text().splitlines()}
@@ -51,7 +52,8 @@ def check_disk(free: int, *, warm: bool) -> None:
     needed = WARM_DISK if warm else COLD_DISK
     if free < needed:
         raise Failure(
-            f"{CACHE} has {free / 2**30:.1f} GiB free and {needed >> 30} GiB are needed: free some, or set LIGHTHOUSE_CACHE to a folder on a larger disk."
+            f"{CACHE} has {free / 2**30:.1f} GiB free and {needed >> 30} GiB are needed: "
+            "free some, or set LIGHTHOUSE_CACHE to a folder on a larger disk."
         )
 
 

@@ -48,6 +48,16 @@ def _kubernetes_ldflags() -> str:
     return f"-X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
 
 
+def _helm3_ldflags() -> str:
+    # Without these a Helm built from source believes in Kubernetes 1.20 and refuses newer charts offline.
+    major, minor, _ = module_version("kubernetes", "k8s.io/kubernetes").removeprefix("v").split(".")
+    package = "helm.sh/helm/v3"
+    flags = [f"-X {package}/internal/version.version={module_version('helm3', package)}"]
+    for library in ("pkg/chartutil.k8sVersion", "pkg/lint/rules.k8sVersion"):
+        flags += [f"-X {package}/{library}Major={major}", f"-X {package}/{library}Minor={minor}"]
+    return " ".join(flags)
+
+
 _COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 
 CLUSTER_TOOLS = (
@@ -85,7 +95,7 @@ CLUSTER_TOOLS = (
         ("local-path-provisioner",),
     ),
 )
-HELM3 = GoTool("helm3", "helm.sh/helm/v3", ("helm.sh/helm/v3/cmd/helm",), ("helm",))
+HELM3 = GoTool("helm3", "helm.sh/helm/v3", ("helm.sh/helm/v3/cmd/helm",), ("helm",), ldflags=_helm3_ldflags())
 
 
 def _go_version() -> str:

@@ -40,7 +40,7 @@ def wait(kubectl: Path, seconds: int = 120) -> None:
     for namespace, name in (("kube-system", "coredns"), ("local-path-storage", "local-path-provisioner")):
         flags = [
             "--kubeconfig",
-            KUBECONFIG,
+            str(KUBECONFIG),
             "--namespace",
             namespace,
             "rollout",
