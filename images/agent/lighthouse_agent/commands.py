@@ -1,6 +1,5 @@
 """The command line: run, load, wait-ready, hook."""
 
-import signal
 import sys
 import time
 from pathlib import Path
@@ -42,8 +41,6 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """Lighthouse in an agent's container."""
-    # Python turns a closed pipe into a traceback; end as other tools do.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 @cli.command()

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import msgspec
 
 from lighthouse_agent.answers import Verdict
 from lighthouse_agent.client import BridgeClient
@@ -23,8 +24,7 @@ class BlockedError(Exception):
     """The call must not run; str() is the reason and what to do instead."""
 
 
-@dataclass(frozen=True)
-class ToolCall:
+class ToolCall(msgspec.Struct, frozen=True):
     """What a verdict is asked for."""
 
     tool_name: str

@@ -3,9 +3,10 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import msgspec
 
 from lighthouse_agent.errors import SettingsError
 
@@ -14,8 +15,7 @@ DEFAULT_MOUNT = "/mnt/lighthouse/project"
 MAX_AGENT_ID = 128
 
 
-@dataclass(frozen=True)
-class BridgeSettings:
+class BridgeSettings(msgspec.Struct, frozen=True):
     """How to reach the bridge and as whom."""
 
     url: str
@@ -23,8 +23,7 @@ class BridgeSettings:
     key_file: Path
 
 
-@dataclass(frozen=True)
-class RunSettings:
+class RunSettings(msgspec.Struct, frozen=True):
     """What the expert agent process needs; durations in seconds."""
 
     bridge: BridgeSettings

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from images.agent.support import KEYS, Bridge, RawServer, clean_env, post
+
+from tests.images.agent.support import KEYS, Bridge, RawServer, clean_env, post
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from images.agent.support import KEYS, TOKEN, answer
+from tests.images.agent.support import KEYS, TOKEN, answer
 
 CALL = {"tool_name": "Bash", "tool_input": {"command": "ls"}, "agent_id": "agent-1"}
 HOOK = [sys.executable, "-m", "lighthouse_agent", "hook"]

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from images.agent.hooks import assert_blocked, hook
-from images.agent.support import Bridge
+
+from tests.images.agent.hooks import assert_blocked, hook
+from tests.images.agent.support import Bridge
 
 
 def payload(tool: str, tool_input: dict[str, Any]) -> dict[str, Any]:

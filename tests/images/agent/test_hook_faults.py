@@ -1,5 +1,6 @@
 """The hook blocks whatever goes wrong with the bridge, and says so in one sentence."""
 
+import io
 import json
 import signal
 import socket
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from images.agent.hooks import APPROVED, CALL, HOOK, assert_blocked, hook, verdict
-from images.agent.support import KEYS, SESSION_ANSWER, TOKEN, RawServer, answer, free_port
+from lighthouse_agent.judgement import BadInputError, BlockedError, judge
+
+from tests.images.agent.hooks import APPROVED, CALL, HOOK, assert_blocked, hook, verdict
+from tests.images.agent.support import KEYS, SESSION_ANSWER, TOKEN, RawServer, answer, free_port
 
 Server = Callable[[Mapping[str, Any]], RawServer]
 
@@ -134,6 +137,8 @@ def test_a_stopped_hook_blocks(env: dict[str, str]) -> None:
 def test_no_bridge_blocks(env: dict[str, str]) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     assert_blocked(hook(env, url=url), url, "Connection refused", "LIGHTHOUSE_BRIDGE_URL")
+    assert_blocked(hook(env, url="http://no-such-host.invalid"), "its name cannot be resolved")
+    assert_blocked(hook(env), "LIGHTHOUSE_BRIDGE_URL is not set")
 
 
 @pytest.mark.parametrize(
@@ -145,11 +150,12 @@ def test_no_bridge_blocks(env: dict[str, str]) -> None:
         ("http://", "is not an http or https address"),
         ("http://bridge:port", "is no address"),
         ("http://user:word@bridge", "must not hold a user or password"),
-        ("http://no-such-host.invalid", "its name cannot be resolved"),
     ],
 )
-def test_an_unusable_address_blocks(env: dict[str, str], url: str | None, part: str) -> None:
-    assert_blocked(hook(env, url=url), part)
+def test_an_unusable_address_blocks(url: str | None, part: str) -> None:
+    env = {"LIGHTHOUSE_BRIDGE_URL": url} if url else {}
+    with pytest.raises(BlockedError, match=part):
+        judge(io.BytesIO(json.dumps(CALL).encode()), env, timeout=1)
 
 
 @pytest.mark.parametrize("content", [None, "", "two words", "ключ", "k" * 5000])
@@ -179,6 +185,13 @@ def test_a_token_no_header_can_carry_blocks(raw_server: Server, env: dict[str, s
     )
 
 
+def test_what_is_no_tool_call_is_bad_input(env: dict[str, str]) -> None:
+    code, sentence = hook(env, b"{", url="http://127.0.0.1:9")
+    assert code == 1
+    assert sentence.startswith("Lighthouse cannot read the tool call: stdin is not JSON")
+    assert sentence.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("raw", "part"),
     [
@@ -197,11 +210,10 @@ def test_a_token_no_header_can_carry_blocks(raw_server: Server, env: dict[str, s
         (b'{"tool_name": "Bash", "tool_input": {}, "agent_id": "a:b"}', "'a:b' is not an agent id"),
     ],
 )
-def test_what_is_no_tool_call_is_bad_input(env: dict[str, str], raw: bytes, part: str) -> None:
-    code, sentence = hook(env, raw, url="http://127.0.0.1:9")
-    assert code == 1
-    assert part in sentence
-    assert sentence.count("\n") == 1
+def test_each_kind_of_bad_input_is_named(raw: bytes, part: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        judge(io.BytesIO(raw), {"LIGHTHOUSE_BRIDGE_URL": "http://127.0.0.1:9"}, timeout=1)
+    assert part in str(caught.value)
 
 
 @pytest.mark.parametrize(

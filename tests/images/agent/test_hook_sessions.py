@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from images.agent.hooks import APPROVED, CALL, HOOK, assert_blocked, hook
-from images.agent.support import SESSION_ANSWER, TOKEN, RawServer, answer
+
+from tests.images.agent.hooks import APPROVED, CALL, HOOK, assert_blocked, hook
+from tests.images.agent.support import SESSION_ANSWER, TOKEN, RawServer, answer
 
 Server = Callable[[Mapping[str, Any]], RawServer]
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from images.agent.hooks import CALL, assert_blocked
-from images.agent.support import REPOSITORY
+
+from tests.images.agent.hooks import CALL, assert_blocked
+from tests.images.agent.support import REPOSITORY
 
 
 @pytest.fixture(scope="module")

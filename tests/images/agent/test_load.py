@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from images.agent.support import Bridge, answer, clean_env
+
+from tests.images.agent.support import Bridge, answer, clean_env
 
 COMMAND = [sys.executable, "-m", "lighthouse_agent", "load"]
 Load = Callable[..., subprocess.CompletedProcess[str]]

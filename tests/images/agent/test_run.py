@@ -14,8 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from images.agent.support import KEYS, TOKEN, Bridge, RawServer, answer, clean_env, free_port, get, wait_for
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.images.agent.support import (
+    KEYS,
+    TOKEN,
+    Bridge,
+    RawServer,
+    answer,
+    clean_env,
+    free_port,
+    get,
+    wait_for,
+)
 
 COMMAND = [sys.executable, "-m", "lighthouse_agent", "run"]
 
