@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Final
 from .disruption import autoscalers, disruption_budgets, topology
 from .duplicates import duplicate_keys, duplicate_objects
 from .images import image_tags
+from .network_checks import routes, scrapes, webhooks
+from .network_rules import dns, isolation, rules
 from .pod_security import Level, pod_security
 from .ports import probe_ports, probes, services
+from .rbac_builtin import builtin_roles
+from .rbac_reach import rbac_bindings, rbac_reach
 from .resources import bounded_volumes, quality, resources
-from .schemas import Catalog, schemas
+from .schemas import Catalog, pins, schemas
 from .secrets import secret_leaks
 from .security_contexts import security_contexts, service_accounts
 
@@ -19,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .findings import Verdict
-    from .model import Render
+    from .model import Object, Render
+    from .network_environment import Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,8 @@ class Settings:
     operators: tuple[str, ...] = ("cnpg.io/cluster", "cnpg.io/poolerName")
     """Label keys of pods that operators make; Services and budgets that select by them are not judged."""
     digests: bool = False
+    environment: Environment | None = None
+    """What lies around the chart in its cluster; a plain cluster unless given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,10 @@ class Gate:
 
 def _version(render: Render) -> str:
     return ".".join(render.request.kubernetes.split(".")[:2])
+
+
+def _roles(render: Render) -> tuple[Object, ...]:
+    return builtin_roles(pins()["kubernetes"][_version(render)])
 
 
 GATES: Final = (
@@ -96,5 +107,43 @@ GATES: Final = (
     ),
     Gate("autoscalers", "Do autoscalers own what they scale?", lambda r, _: autoscalers(r), optional=True),
     Gate("topology", "Are replicas spread?", lambda r, _: topology(r), optional=True),
+    Gate(
+        "isolation",
+        "Is every pod isolated by NetworkPolicies, both ways?",
+        lambda r, s: isolation(r, s.environment),
+        optional=True,
+    ),
+    Gate(
+        "network-rules",
+        "Does every NetworkPolicy select and admit somebody?",
+        lambda r, s: rules(r, s.environment),
+        optional=True,
+    ),
+    Gate(
+        "scrapes",
+        "Does Prometheus reach what it scrapes?",
+        lambda r, s: scrapes(r, s.environment),
+        optional=True,
+    ),
+    Gate("routes", "Do routes reach their backends?", lambda r, s: routes(r, s.environment), optional=True),
+    Gate(
+        "webhooks",
+        "Does the API server reach the webhooks?",
+        lambda r, s: webhooks(r, s.environment),
+        optional=True,
+    ),
+    Gate("dns", "Can every client resolve names?", lambda r, s: dns(r, s.environment), optional=True),
+    Gate(
+        "rbac",
+        "Does RBAC give no power beyond need?",
+        lambda r, _: rbac_reach(r, _roles(r)),
+        optional=True,
+    ),
+    Gate(
+        "rbac-bindings",
+        "Do bindings and rules mean something?",
+        lambda r, _: rbac_bindings(r, _roles(r)),
+        optional=True,
+    ),
 )
 """Every gate, in the order of reports."""

@@ -1,7 +1,7 @@
 """Connections that other objects promise, held against the matrix: scrapes, routes and webhooks.
 
 Each check takes a render and its environment (by default `default_environment`) and returns a verdict whose
-`examined` counts the promises found. A chart that makes none has nothing examined, which is not a pass.
+`examined` counts the promises found. Where there are none it raises EmptySelectionError.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from .model import EMPTY, EmptySelectionError, Finding, Object, Render, Verdict
+from .model import EMPTY, EmptySelectionError, Finding, Object, Render, Verdict, verdict
 from .network_endpoints import Endpoint, EndpointKind, Service
 from .network_environment import Environment, default_environment
 from .network_flows import matching
@@ -133,7 +133,7 @@ def scrapes(render: Render, environment: Environment | None = None) -> Verdict:
             promise = _Promise(SCRAPES, monitor, f"spec.{field}[{index}]", place.environment.prometheus)
             check = _pod_scrape if is_pods else _service_scrape
             findings += check(place, promise, entry)
-    return Verdict(SCRAPES, examined, tuple(findings))
+    return verdict(SCRAPES, range(examined), findings)
 
 
 def _monitored(monitor: Object, namespace: str) -> bool:
@@ -208,7 +208,7 @@ def routes(render: Render, environment: Environment | None = None) -> Verdict:
             )
         else:
             findings += _reach_service(place, promise, service, port)
-    return Verdict(ROUTES, len(backends), tuple(findings))
+    return verdict(ROUTES, backends, findings)
 
 
 def _ingress_backends(item: Object) -> Iterator[tuple[str, str, str, int | str]]:
@@ -283,7 +283,7 @@ def webhooks(render: Render, environment: Environment | None = None) -> Verdict:
                 )
             else:
                 findings += _reach_service(place, promise, service, int(reference.get("port") or 443))
-    return Verdict(WEBHOOKS, examined, tuple(findings))
+    return verdict(WEBHOOKS, range(examined), findings)
 
 
 def _called_services(item: Object) -> Iterator[tuple[str, Any]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from .model import Finding, Verdict
+from .model import Finding, Verdict, verdict
 from .network_endpoints import Endpoint, EndpointKind, Port
 from .network_policies import HIGHEST_PORT, PROTOCOLS
 from .reachability import Network, other_ports
@@ -14,6 +14,7 @@ from .reachability import Network, other_ports
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+FLOWS = "network/flows"
 MISSING_FLOW = "network/missing-flow"
 EXCESS_FLOW = "network/excess-flow"
 ANY_PORT = "*"
@@ -140,7 +141,7 @@ def compare(network: Network, flows: Sequence[Flow], *, beyond_declared: bool = 
         connection = _Connection(source, destination, port.number, port.protocol)
         if cell.allowed and connection not in covered:
             findings.append(_excess(network, cell.source, cell.destination, port, stands_for_rest))
-    return Verdict("network/flows", examined, tuple(findings))
+    return verdict(FLOWS, range(examined), findings)
 
 
 def _missing(

@@ -1,10 +1,13 @@
-"""Faults of the policies themselves: pods left open, rules that admit nobody, pods without DNS."""
+"""Faults of the policies themselves: pods left open, rules that admit nobody, pods without DNS.
+
+Each check raises EmptySelectionError where it finds nothing to examine.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .model import Finding, Render, Verdict
+from .model import Finding, Render, Verdict, verdict
 from .network_checks import Site, site
 from .network_flows import matching
 from .network_policies import Policy, Rule, parse_policy
@@ -47,7 +50,7 @@ def isolation(render: Render, environment: Environment | None = None) -> Verdict
         for direction in DIRECTIONS
         if not place.network.isolates(pod, direction)
     ]
-    return Verdict(ISOLATION, len(pods), tuple(findings))
+    return verdict(ISOLATION, pods, findings)
 
 
 def rules(render: Render, environment: Environment | None = None) -> Verdict:
@@ -70,7 +73,7 @@ def rules(render: Render, environment: Environment | None = None) -> Verdict:
         for direction in DIRECTIONS:
             for rule in policy.rules(direction) or ():
                 findings += _faults(place, policy, rule, direction, item.ref)
-    return Verdict(RULES, examined, tuple(findings))
+    return verdict(RULES, range(examined), findings)
 
 
 def _faults(place: Site, policy: Policy, rule: Rule, direction: str, ref: str) -> Iterator[Finding]:
@@ -121,7 +124,7 @@ def dns(render: Render, environment: Environment | None = None, without: Iterabl
         examined += 1
         for server in servers:
             findings += _unresolved(place, endpoint, server)
-    return Verdict(DNS, examined, tuple(findings))
+    return verdict(DNS, range(examined), findings)
 
 
 def _clients(place: Site, servers: set[str]) -> set[str]:

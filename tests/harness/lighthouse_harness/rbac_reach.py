@@ -1,10 +1,13 @@
-"""What the RBAC of a render gives away: powers, rights for everyone, and bindings that give nothing."""
+"""What the RBAC of a render gives away: powers, rights for everyone, and bindings that give nothing.
+
+Each check raises EmptySelectionError where it finds nothing to examine.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .model import Finding, Object, Render, Verdict
+from .model import Finding, Object, Render, Verdict, verdict
 from .rbac import ANONYMOUS, AUTHENTICATED, RBAC_GROUP, UNAUTHENTICATED, Access, Subject
 from .rbac_powers import POWERS, WILDCARD, Power, Reach, reaches
 
@@ -36,7 +39,7 @@ def rbac_reach(render: Render, builtin: Iterable[Object] = ()) -> Verdict:
     found = reaches(access)
     findings = [_finding(access, reach, found) for reach in found if _counts(access, reach, found)]
     findings += _everyone(access)
-    return Verdict(REACH, len(access.grants), tuple(findings))
+    return verdict(REACH, access.grants, findings)
 
 
 def _holders(objects: Iterable[Object]) -> Iterator[Object]:
@@ -147,7 +150,7 @@ def rbac_bindings(render: Render, builtin: Iterable[Object] = ()) -> Verdict:
     for role in own:
         if role.kind in ("Role", "ClusterRole"):
             findings += _idle_rules(access, role)
-    return Verdict(BINDINGS, len(own), tuple(findings))
+    return verdict(BINDINGS, own, findings)
 
 
 def _lost_subjects(
@@ -174,10 +177,10 @@ def _idle_rules(access: Access, role: Object) -> Iterator[Finding]:
         is_nameless = bool(rule.verbs) and rule.verbs <= {"create", "deletecollection"}
         if rule.names and is_nameless and not has_subresource:
             fix = "drop resourceNames: such a request has no name, so that the rule never matches"
-            yield Finding(BINDINGS, role.ref, f"{placed.path}.resourceNames", sorted(rule.names), fix)
+            yield Finding(BINDINGS, role.ref, f"{placed.path}.resourceNames", tuple(sorted(rule.names)), fix)
         if rule.urls and role.kind == "Role":
             fix = "put it into a ClusterRole that a ClusterRoleBinding binds: a Role never reaches a URL"
-            yield Finding(BINDINGS, role.ref, f"{placed.path}.nonResourceURLs", list(rule.urls), fix)
+            yield Finding(BINDINGS, role.ref, f"{placed.path}.nonResourceURLs", rule.urls, fix)
 
 
 def powers_of(render: Render, builtin: Iterable[Object] = ()) -> dict[Subject, tuple[str, ...]]:

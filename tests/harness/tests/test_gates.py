@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 POD = "Deployment/shop/web spec.template.spec"
 WEB = f"{POD}.containers[0]"
+POLICY = "NetworkPolicy/shop/web spec"
+ANY_ROLE = {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["*"]}
 
 BREAKS: tuple[tuple[str, str, Any], ...] = (
     ("schema/unknown", f"{WEB}.livenesProbe", {"httpGet": {"port": 1}}),
@@ -86,6 +88,20 @@ BREAKS: tuple[tuple[str, str, Any], ...] = (
     ("autoscaler/request", f"{WEB}.resources.requests.cpu", MISSING),
     ("topology/spread", f"{POD}.topologySpreadConstraints", MISSING),
     ("topology/selector", f"{POD}.topologySpreadConstraints[0].labelSelector.matchLabels", {"app": "shop"}),
+    ("network/isolation", "NetworkPolicy/shop/web spec.policyTypes", ["Ingress"]),
+    ("network/rules", f"{POLICY}.ingress[0].from[0].namespaceSelector.matchLabels", {"name": "monitoring"}),
+    ("network/rules", f"{POLICY}.ingress[0].ports[0].port", "https"),
+    ("network/scrapes", f"{POLICY}.ingress[0].from[0].namespaceSelector.matchLabels", {"name": "monitoring"}),
+    ("network/scrapes", "PodMonitor/shop/web spec.podMetricsEndpoints[0].port", "metrics"),
+    ("network/routes", f"{POLICY}.ingress[0].from[1].namespaceSelector.matchLabels", {"name": "edge"}),
+    ("network/routes", "Ingress/shop/web spec.rules[0].http.paths[0].backend.service.name", "shop"),
+    ("network/webhooks", f"{POLICY}.ingress[0].from[2].ipBlock.cidr", "10.0.0.0/8"),
+    ("network/webhooks", "ValidatingWebhookConfiguration/web webhooks[0].clientConfig.service.port", 443),
+    ("network/dns", f"{POLICY}.egress[0].ports[0].protocol", "SCTP"),
+    ("rbac/read-secrets", "Role/shop/web rules[0].resources", ["secrets"]),
+    ("rbac/escalate", "Role/shop/web rules[0]", ANY_ROLE),
+    ("rbac/everyone", "RoleBinding/shop/web subjects[0].name", "system:authenticated"),
+    ("rbac/bindings", "RoleBinding/shop/web roleRef.name", "shop"),
 )
 
 

@@ -51,6 +51,7 @@ spec:
       ports: [{port: 443}]
 ---
 """
+TCP_ONLY = POLICY.replace("[{port: 53, protocol: UDP}, {port: 53}]", "[{port: 53}]")
 SERVICE_MONITOR = """
 apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor
@@ -148,10 +149,9 @@ def test_a_monitor_may_look_into_every_namespace() -> None:
 
 
 @pytest.mark.parametrize("check", [scrapes, routes, webhooks])
-def test_a_render_without_promises_has_nothing_examined_and_does_not_pass(check: object) -> None:
-    verdict = check(render(APP, POLICY))  # type: ignore[operator]  # the three share a signature
-    assert verdict.examined == 0
-    assert not verdict.ok
+def test_a_render_without_promises_does_not_pass(check: object) -> None:
+    with pytest.raises(EmptySelectionError):
+        check(render(APP, POLICY))  # type: ignore[operator]  # the three share a signature
 
 
 @pytest.mark.parametrize("route", [INGRESS, ROUTE])
@@ -226,7 +226,8 @@ def test_a_webhook_without_its_service_is_found_and_one_of_others_is_not_ours() 
     (line,) = said(webhooks(render(APP, POLICY, gone)))
     assert "app/gone; render that Service" in line
     foreign = WEBHOOK.replace("namespace: app", "namespace: elsewhere")
-    assert webhooks(render(APP, POLICY, foreign)).examined == 0
+    with pytest.raises(EmptySelectionError):
+        webhooks(render(APP, POLICY, foreign))
 
 
 def test_conversion_webhooks_and_aggregated_apis_are_called_too() -> None:
@@ -256,17 +257,18 @@ def test_a_pod_that_may_send_somewhere_needs_dns_over_both_protocols() -> None:
     assert "app/bridge -> kube-system/coredns 53/UDP denied" in line
 
 
-def test_dns_is_not_asked_of_pods_that_send_nowhere_or_resolve_otherwise() -> None:
-    head, _, _ = POLICY.partition("  egress:")
-    assert dns(render(APP, head + "---\n")).examined == 0
-    tcp_only = POLICY.replace("[{port: 53, protocol: UDP}, {port: 53}]", "[{port: 53}]")
-    assert (
-        dns(
-            render(APP.replace("      containers", "      dnsPolicy: None\n      containers"), tcp_only)
-        ).examined
-        == 0
-    )
-    assert dns(render(APP, tcp_only), without=["app/*"]).examined == 0
+@pytest.mark.parametrize(
+    ("app", "policy", "without"),
+    [
+        (APP, POLICY.partition("  egress:")[0] + "---\n", ()),
+        (APP.replace("      containers", "      dnsPolicy: None\n      containers"), TCP_ONLY, ()),
+        (APP, TCP_ONLY, ["app/*"]),
+    ],
+    ids=["sends nowhere", "resolves otherwise", "named"],
+)
+def test_dns_is_not_asked_of_pods_that_do_not_need_it(app: str, policy: str, without: list[str]) -> None:
+    with pytest.raises(EmptySelectionError):
+        dns(render(app, policy), without=without)
 
 
 def test_an_environment_without_dns_is_refused() -> None:
