@@ -8,7 +8,7 @@ PROJECT ?= .
 NAMESPACE ?= lighthouse
 VALUES ?=
 SET ?=
-export NODE_NETWORK POD_NETWORK SERVICE_NETWORK LIGHTHOUSE_CACHE
+export CLUSTER NODE_NETWORK POD_NETWORK SERVICE_NETWORK LIGHTHOUSE_CACHE
 
 .DEFAULT_GOAL := help
 .PHONY: help up down status kubeconfig tools url load install check test bench-fuse generate format

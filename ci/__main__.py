@@ -16,12 +16,10 @@ from ci.cache import locked
 from ci.cluster import addons, cgroups, lifecycle
 from ci.cluster import node as nodes_module
 from ci.console import Failure, Steps, fail, interrupt_on_sigterm, stop_children
-from ci.settings import CACHE, KUBECONFIG, LOGS, NAMESPACE, RELEASE, ROOT
+from ci.settings import CACHE, KUBECONFIG, LOCK, LOGS, NAMESPACE, RELEASE, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-LOCK = Path("/run/lighthouse-cluster.lock")
 
 
 def _guarded(command: Callable[..., None]) -> Callable[..., None]:
@@ -57,6 +55,7 @@ def main() -> None:
 def up(nodes: int, project: Path) -> None:
     """Start the cluster, install the chart with default values and load a source tree."""
     wanted = lifecycle.nodes_of(nodes)
+    release.check_project(project)
     preflight.check_machine()
     with locked(LOCK), Steps() as steps:
         preflight.install_packages(steps)

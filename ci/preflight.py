@@ -10,6 +10,7 @@ from pathlib import Path
 from ci.console import Failure, Steps, run
 from ci.images import free_disk
 from ci.settings import CACHE, VERSIONS
+from ci.toolchain import go_version
 
 COLD_DISK = 14 * 2**30  # compiler cache, modules, programs and images of a first run
 WARM_DISK = 4 * 2**30
@@ -44,6 +45,7 @@ def check_machine() -> None:
         raise Failure(
             f"The machine has {memory / 2**30:.1f} GiB of memory and the local cluster needs {MEMORY >> 30}: use a larger one."
         )
+    go_version()
     check_disk(free_disk(), warm=(CACHE / "tools" / "kubernetes").is_dir())
 
 

@@ -149,10 +149,17 @@ def role_key(cluster: Cluster, release: str, namespace: str, role: str) -> Itera
         yield path
 
 
+def check_project(project: Path) -> None:
+    """Raise `Failure` when there is no source tree to load."""
+    if not project.is_dir():
+        raise Failure(
+            f"PROJECT is {project}, which is not a folder: give one that is, e.g. 'make load PROJECT=.'."
+        )
+
+
 def load(url: str, key: Path, project: Path) -> None:
     """Load a source tree into the bridge with the agent's own loader, which shows its progress."""
-    if not project.is_dir():
-        raise Failure(f"The project {project} is not a folder: give one with 'make load PROJECT=path'.")
+    check_project(project)
     env = dict(
         os.environ,
         LIGHTHOUSE_BRIDGE_URL=url,

@@ -16,8 +16,15 @@ CACHE = Path(
     os.environ.get("LIGHTHOUSE_CACHE")
     or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lighthouse"
 )
-STATE = Path("/var/lib/lighthouse-cluster")
-RUN = Path("/run/lighthouse-cluster")
+# Another name (and other networks) gives a second cluster beside the first.
+CLUSTER = os.environ.get("CLUSTER") or "lighthouse"
+if not re.fullmatch(r"[a-z][a-z0-9-]{0,11}", CLUSTER):
+    raise SystemExit(
+        f"error: CLUSTER is '{CLUSTER}' and must be at most 12 of a-z, 0-9 and '-', a letter first."
+    )
+STATES = Path("/var/lib")
+STATE = STATES / f"{CLUSTER}-cluster"
+LOCK = Path(f"/run/{CLUSTER}-cluster.lock")
 KUBECONFIG = STATE / "kubeconfig"
 LOGS = STATE / "logs"
 

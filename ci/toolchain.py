@@ -98,7 +98,8 @@ CLUSTER_TOOLS = (
 HELM3 = GoTool("helm3", "helm.sh/helm/v3", ("helm.sh/helm/v3/cmd/helm",), ("helm",), ldflags=_helm3_ldflags())
 
 
-def _go_version() -> str:
+def go_version() -> str:
+    """The version of the installed Go; a `Failure` if there is none or it is too old."""
     if not shutil.which("go"):
         raise Failure(f"Go is missing: install Go {VERSIONS['go']['minimum']} or newer and put it on PATH.")
     version = run(["go", "env", "GOVERSION"]).strip().removeprefix("go")
@@ -114,7 +115,7 @@ def go_tool(tool: GoTool, steps: Steps) -> Path:
     flags = ["-trimpath", "-mod=readonly", f"-tags={tool.tags}", f"-ldflags=-s -w {tool.ldflags}".rstrip()]
     sources = sorted(path for path in tool.folder.iterdir() if path.suffix in {".go", ".mod", ".sum"})
     with steps.step(f"{tool.name} {tool.version.removeprefix('v')}") as step:
-        key = digest(_go_version(), *flags, *tool.packages, str(tool.cgo), *sources)
+        key = digest(go_version(), *flags, *tool.packages, str(tool.cgo), *sources)
 
         def build(partial: Path) -> None:
             # Memory is plentiful beside the compiler's garbage: GOGC=400 saves about a quarter of the time.

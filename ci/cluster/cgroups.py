@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 from ci.console import Failure
+from ci.settings import CLUSTER
 
-TREE = "lighthouse"
+TREE = CLUSTER
 
 
 def hierarchies() -> list[Path]:

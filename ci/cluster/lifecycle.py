@@ -15,7 +15,7 @@ from ci.cluster.node import start_containerd, start_kubelet
 from ci.cluster.pki import Authority
 from ci.cluster.processes import PRIVATE, create_node
 from ci.console import Failure, run
-from ci.settings import RUN, STATE
+from ci.settings import STATE, STATES
 
 MAX_NODES = 9
 RECORD = STATE / "cluster.json"
@@ -86,20 +86,21 @@ def remove() -> list[str]:
         removed.append(f"{len(namespaces)} network namespaces")
     network.remove()
     cgroups.remove_tree()
-    for folder in (STATE, RUN):
-        if folder.exists():
-            shutil.rmtree(folder)
-            removed.append(str(folder))
-    for path in PRIVATE:  # the mount points that nodes made on the host, if nothing else uses them
-        with contextlib.suppress(OSError):
-            Path(path).rmdir()
+    if STATE.exists():
+        shutil.rmtree(STATE)
+        removed.append(str(STATE))
+    if not list(
+        STATES.glob("*-cluster")
+    ):  # removing a mount point would unmount it in another cluster's nodes
+        for path in PRIVATE:
+            with contextlib.suppress(OSError):
+                Path(path).rmdir()
     return removed
 
 
 def _mounts() -> list[str]:
-    roots = (str(STATE), str(RUN))
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    return [mount for mount in mounts if mount.startswith(roots)]
+    return [mount for mount in mounts if mount.startswith(f"{STATE}/")]
 
 
 def leftovers() -> list[str]:
@@ -108,4 +109,4 @@ def leftovers() -> list[str]:
     found += [f"network namespace {name}" for name in network.existing()]
     found += [f"network link {network.HOST_LINK}"] if network.host_link_exists() else []
     found += [f"mount {mount}" for mount in _mounts()]
-    return found + [f"folder {folder}" for folder in (STATE, RUN) if folder.exists()]
+    return found + ([f"folder {STATE}"] if STATE.exists() else [])

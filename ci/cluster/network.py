@@ -7,15 +7,16 @@ a browser on the host work and nothing else of the host's network changes.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from ci.console import Failure, run
-from ci.settings import HOST_ADDRESS, NODE_NETWORK, POD_NETWORK, SERVICE_NETWORK
+from ci.settings import CLUSTER, HOST_ADDRESS, NODE_NETWORK, POD_NETWORK, SERVICE_NETWORK
 
-SWITCH = "lighthouse-switch"
-HOST_LINK = "lighthouse0"
+SWITCH = f"{CLUSTER}-switch"
+HOST_LINK = f"{CLUSTER}0"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Node:
 
     @property
     def namespace(self) -> str:
-        return f"lighthouse-{self.name}"
+        return f"{CLUSTER}-{self.name}"
 
     @property
     def address(self) -> IPv4Address:
@@ -103,7 +104,10 @@ def create(nodes: list[Node]) -> None:
 def existing() -> list[str]:
     """Network namespaces of ours that exist."""
     folder = Path("/run/netns")
-    return sorted(path.name for path in folder.glob("lighthouse-*")) if folder.is_dir() else []
+    ours = re.compile(rf"{CLUSTER}-(switch|n\d+)")
+    return (
+        sorted(path.name for path in folder.iterdir() if ours.fullmatch(path.name)) if folder.is_dir() else []
+    )
 
 
 def host_link_exists() -> bool:
