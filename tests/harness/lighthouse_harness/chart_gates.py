@@ -12,8 +12,11 @@ import pytest
 from .findings import EmptySelectionError, Finding
 from .gates import GATES, Gate, Settings
 from .model import Request
+from .network_checks import site
+from .network_files import read_environment, read_flows
+from .network_flows import compare
 from .pod_security import Level
-from .render import RenderError, Renderer
+from .render import Renderer, RenderError
 from .schemas import Catalog, catalog, crds_in, kubernetes_versions
 
 if TYPE_CHECKING:
@@ -64,6 +67,8 @@ def settings_for(pytestconfig: pytest.Config) -> Callable[[Render], Settings]:
     namespaces = tuple((namespace, Level(level)) for namespace, _, level in named)
     crds = [crd for folder in pytestconfig.getoption("--crds") for crd in crds_in(folder)]
     catalogs: dict[str, Catalog] = {}
+    around = pytestconfig.getoption("--environment")
+    environment = read_environment(around) if around else None
 
     def chosen(render: Render) -> Settings:
         version = render.request.kubernetes
@@ -71,7 +76,7 @@ def settings_for(pytestconfig: pytest.Config) -> Callable[[Render], Settings]:
             catalogs[version] = catalog(version).with_crds(crds)
         level = Level(pytestconfig.getoption("--pod-security"))
         digests = pytestconfig.getoption("--require-digests")
-        return Settings(level, namespaces, catalogs[version], digests=digests)
+        return Settings(level, namespaces, catalogs[version], digests=digests, environment=environment)
 
     return chosen
 
@@ -84,6 +89,32 @@ def test_gate(
     prove: Prover,
 ) -> None:
     """One gate over all renders; equal findings are told once, with the renders they are in."""
+    _run(gate, renders, settings_for, prove)
+
+
+def test_flows(
+    pytestconfig: pytest.Config,
+    renders: tuple[Render, ...],
+    settings_for: Callable[[Render], Settings],
+    prove: Prover,
+) -> None:
+    """Exactly the flows of the table named by `--flows` are open."""
+    path = pytestconfig.getoption("--flows")
+    if path is None:
+        pytest.skip("--flows names no table of flows")
+    flows = read_flows(path)
+    gate = Gate(
+        "flows",
+        "Is exactly the table of flows open?",
+        lambda render, settings: compare(site(render, settings.environment).network, flows),
+        optional=True,
+    )
+    _run(gate, renders, settings_for, prove)
+
+
+def _run(
+    gate: Gate, renders: tuple[Render, ...], settings_for: Callable[[Render], Settings], prove: Prover
+) -> None:
     where: dict[Finding, list[str]] = defaultdict(list)
     examined = 0
     for render in renders:

@@ -30,6 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     option(
         "--waivers", type=Path, metavar="FILE", help="YAML list of accepted findings, each with its reason"
     )
+    option("--flows", type=Path, metavar="FILE", help="YAML table of the network flows that may be open")
+    around = "YAML file of what lies around the chart in its cluster, for the network's gates"
+    option("--environment", type=Path, metavar="FILE", help=around)
     levels = ["restricted", "baseline", "privileged"]
     option(
         "--pod-security", default=levels[0], choices=levels, help="PodSecurity level that every pod must meet"
