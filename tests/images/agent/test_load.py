@@ -253,6 +253,22 @@ def test_more_than_one_batch_of_changes(bridge: Bridge, load: Load, tmp_path: Pa
     assert in_bridge(bridge) == on_disk(tree)
 
 
+def test_progress_on_a_terminal_is_one_rewritten_line(bridge: Bridge, tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "tree")
+    env = clean_env(LIGHTHOUSE_BRIDGE_URL=bridge.url, LIGHTHOUSE_KEY_FILE=str(bridge.key_file("operator")))
+    terminal, end = os.openpty()
+    try:
+        done = subprocess.run([*COMMAND, str(tree)], env=env, stdout=subprocess.PIPE, stderr=end, check=False)
+        shown = os.read(terminal, 65536).decode()
+    finally:
+        os.close(terminal)
+        os.close(end)
+    assert done.returncode == 0
+    assert shown.count("\n") == 1
+    assert "\r\x1b[KReading: 1 files, " in shown
+    assert "\r\x1b[KLoading: 10 of 10 files, " in shown
+
+
 def unprivileged(command: list[str]) -> list[str]:
     """The command without root's power to read everything."""
     return (

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lighthouse_agent.errors import SettingsError
+from lighthouse_agent.settings import run_settings
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.images.agent.support import (
@@ -245,11 +247,23 @@ def test_a_hung_mount_never_hangs_the_agent(shared_bridge: Bridge, tmp_path: Pat
         ("LIGHTHOUSE_LOG_LEVEL", "loud", "LIGHTHOUSE_LOG_LEVEL 'loud' is unknown"),
     ],
 )
-def test_an_unusable_setting_ends_the_start(tmp_path: Path, name: str, value: str, part: str) -> None:
-    with agent(tmp_path, "http://127.0.0.1:9", tmp_path / "key", **{name: value}) as running:
+def test_an_unusable_setting_is_named(name: str, value: str, part: str) -> None:
+    good = {
+        "LIGHTHOUSE_BRIDGE_URL": "http://bridge:8765",
+        "LIGHTHOUSE_AGENT_ID": "security-1",
+        "LIGHTHOUSE_AGENT_TYPE": "security",
+    }
+    assert run_settings(good).port == 8083
+    with pytest.raises(SettingsError) as caught:
+        run_settings({**good, name: value})
+    assert part in str(caught.value)
+
+
+def test_an_unusable_setting_ends_the_start(tmp_path: Path) -> None:
+    with agent(tmp_path, "http://127.0.0.1:9", tmp_path / "key", LIGHTHOUSE_AGENT_TYPE="") as running:
         assert running.process.wait(5) == 1
         (sentence,) = running.log.read_text().splitlines()
-        assert part in sentence
+        assert sentence.startswith("Error: LIGHTHOUSE_AGENT_TYPE is not set;")
 
 
 def test_a_taken_port_ends_the_start(shared_bridge: Bridge, tmp_path: Path) -> None:
