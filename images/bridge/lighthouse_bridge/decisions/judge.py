@@ -1,22 +1,181 @@
-"""Judges a tool call."""
+"""Judges a tool call: every part of it by the rules, and what no rule knows is reviewed."""
 
 from __future__ import annotations
 
+import posixpath
 from typing import TYPE_CHECKING, Any
 
-from .verdict import Verdict, combine
+from .addresses import judge_url
+from .locations import Locations
+from .matching import Mismatch, about, apply_rule, split_subcommand
+from .rules import DECISIONS, RISKS
+from .shell import parse_shell
+from .syntax import Assignment, Command, Opaque, Redirect
+from .verdict import Decision, Finding, Risk, Verdict, combine
+from .wrappers import UnwrapError, unwrap
 
 if TYPE_CHECKING:
-    from .rules import RuleSet
+    from .rules import RuleSet, ToolRule, Wrapper
+    from .syntax import Part, Word
+
+MAX_NESTING = 8
+_WRITING = frozenset({">", ">>", ">|", "&>", "&>>", "<>", ">&"})
+_DIGITS = frozenset("0123456789-")
 
 
 class Judge:
-    """Judges tool calls by one set of rules."""
+    """Judges tool calls by one set of rules; `roots` are further absolute names of the project's root."""
 
     def __init__(self, rules: RuleSet, roots: tuple[str, ...]) -> None:
-        self.rules = rules
-        self.roots = roots
+        self._rules = rules
+        self._locations = Locations(rules.paths, roots)
 
-    def decide(self, _tool_name: str, _tool_input: dict[str, Any]) -> Verdict:
-        """The verdict; without a rule that decides, review."""
-        return combine([])
+    def decide(self, tool_name: str, tool_input: dict[str, Any]) -> Verdict:
+        """The verdict over a tool call. Pure: the same rules and call give the same verdict."""
+        tool = self._rules.tools.get(tool_name)
+        if tool is None:
+            shown = tool_name[:80]
+            return combine([_review("tool.unknown", shown, f"No rule knows the tool {shown!r}.")])
+        return combine(self._judge_tool(tool, tool_input))
+
+    def _judge_tool(self, tool: ToolRule, tool_input: dict[str, Any]) -> list[Finding]:
+        findings = [Finding(Decision.APPROVE, Risk.LOW, tool.id, tool.tools[0], tool.reason)]
+        findings += [
+            _review(tool.id, key, f"The tool's input has no text {key!r}.")
+            for key in tool.required
+            if not isinstance(tool_input.get(key), str) or not tool_input[key]
+        ]
+        for key in tool.keys:
+            value = tool_input.get(key)
+            if value is None:
+                continue
+            if not isinstance(value, str):
+                findings.append(_review(tool.id, key, f"The tool's {key!r} is not a text."))
+            elif tool.access == "shell":
+                # The tool itself vouches for nothing: only its text can be approved.
+                findings = findings[1:] + self._judge_script(value, 0)
+            elif tool.access == "url":
+                findings += judge_url(value)
+            elif tool.access in {"read", "write"}:
+                finding = self._locations.judge(value, write=tool.access == "write", globbed=True)
+                findings += [finding] if finding else []
+        return findings
+
+    def _judge_script(self, text: str, depth: int) -> list[Finding]:
+        if depth > MAX_NESTING:
+            return [_review("shell.nested", text[:200], "The command is nested too deep to be judged.")]
+        parts = parse_shell(text)
+        if not parts:
+            return [_review("shell.empty", text[:200], "The command is empty.")]
+        return [finding for part in parts for finding in self._judge_part(part, depth)]
+
+    def _judge_part(self, part: Part, depth: int) -> list[Finding]:
+        if isinstance(part, Command):
+            return self._judge_command(part, depth)
+        if isinstance(part, Redirect):
+            return self._judge_redirect(part)
+        if isinstance(part, Assignment):
+            return self._judge_assignment(part)
+        return [_opaque(part)]
+
+    def _judge_command(self, command: Command, depth: int) -> list[Finding]:
+        if depth > MAX_NESTING:
+            return [_review("shell.nested", command.raw, "The command is nested too deep to be judged.")]
+        findings = self._judge_variables((command.name, *command.arguments))
+        name = command.name
+        if name.dynamic or name.globbed:
+            reason = f"The name of the command {command.raw[:80]!r} is only known when the shell runs."
+            return [*findings, _review("shell.computed", command.raw, reason, Risk.HIGH)]
+        program = self._program(name.text)
+        wrapper = self._rules.wrappers.get(program)
+        if wrapper is None:
+            return findings + self._judge_program(program, command)
+        return findings + self._judge_wrapper(wrapper, program, command, depth)
+
+    def _program(self, name: str) -> str:
+        folder, base = posixpath.split(name)
+        if not folder:
+            return base
+        return base if folder.rstrip("/") in self._rules.trusted_folders else name
+
+    def _judge_wrapper(self, wrapper: Wrapper, program: str, command: Command, depth: int) -> list[Finding]:
+        own = Finding(
+            DECISIONS[wrapper.decision], RISKS[wrapper.risk], wrapper.id, command.raw, wrapper.reason
+        )
+        try:
+            inner = unwrap(wrapper, command)
+        except UnwrapError as error:
+            reason = f"What {program!r} would run is not clear, because {error}."
+            return [own, _review(wrapper.id, command.raw, reason)]
+        findings = [] if inner.remainder is command or own.decision is Decision.APPROVE else [own]
+        if inner.remainder is not None:
+            findings += self._judge_program(program, inner.remainder)
+        for assignment in inner.assignments:
+            findings += self._judge_assignment(assignment)
+        for wrapped in inner.commands:
+            findings += self._judge_command(wrapped, depth + 1)
+        for script in inner.scripts:
+            findings += self._judge_script(script, depth + 1)
+        return findings
+
+    def _judge_program(self, program: str, command: Command) -> list[Finding]:
+        rules = self._rules.rules.get(program, [])
+        leading, words, problem = split_subcommand(command, self._rules.programs.get(program))
+        findings: list[Finding] = []
+        mismatch = problem
+        for rule in rules:
+            rest = about(rule, command, leading, words)
+            if rest is None or (problem and rule.subcommands and rule.decision == "approve"):
+                continue
+            try:
+                findings += apply_rule(rule, command, rest, self._locations) or []
+            except Mismatch as reason:
+                mismatch = mismatch or str(reason)
+        if findings:
+            return findings
+        known = f"{program} {leading[0]}" if rules and leading and rules[0].subcommands else program
+        shown = known.removeprefix("python:")[:80]
+        if mismatch:
+            return [_review("command.constraint", command.raw, f"{shown!r} needs review: {mismatch}.")]
+        return [_review("command.unknown", command.raw, f"No rule approves the command {shown!r}.")]
+
+    def _judge_variables(self, words: tuple[Word, ...]) -> list[Finding]:
+        return [
+            _review("variable.secret", name, f"The variable {name!r} may hold a secret.", Risk.HIGH)
+            for word in words
+            for name in word.variables
+            if self._rules.secret_variable.fullmatch(name)
+        ]
+
+    def _judge_redirect(self, redirect: Redirect) -> list[Finding]:
+        target = redirect.target
+        if redirect.operator in {">&", "<&"} and set(target.text) <= _DIGITS and not target.dynamic:
+            return []
+        if target.dynamic or target.globbed:
+            reason = f"The target of the redirection {redirect.raw[:80]!r} is only known when the shell runs."
+            return [_review("redirect.computed", redirect.raw, reason)]
+        write = redirect.operator in _WRITING
+        finding = self._locations.judge(target.text, write=write)
+        if finding is not None:
+            return [finding]
+        reason = f"The redirection {'to' if write else 'from'} {target.text[:80]!r} stays in allowed places."
+        return [Finding(Decision.APPROVE, Risk.LOW, "redirect.allowed", redirect.raw, reason)]
+
+    def _judge_assignment(self, assignment: Assignment) -> list[Finding]:
+        findings = self._judge_variables((assignment.value,) if assignment.value else ())
+        if self._rules.settable.fullmatch(assignment.name):
+            reason = f"The variable {assignment.name!r} may be set."
+            return [
+                *findings,
+                Finding(Decision.APPROVE, Risk.LOW, "variable.settable", assignment.raw, reason),
+            ]
+        reason = f"Setting the variable {assignment.name!r} can change what programs do."
+        return [*findings, _review("variable.unknown", assignment.raw, reason)]
+
+
+def _review(rule: str, part: str, reason: str, risk: Risk = Risk.MEDIUM) -> Finding:
+    return Finding(Decision.REVIEW, risk, rule, part, reason)
+
+
+def _opaque(part: Opaque) -> Finding:
+    return _review("shell.opaque", part.raw, f"The command needs review, because it {part.reason}.")

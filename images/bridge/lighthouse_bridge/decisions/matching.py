@@ -1,0 +1,133 @@
+"""Whether one rule speaks about one command, and if it does not, why."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from .options import Arguments, is_denied, sort_arguments
+from .rules import DECISIONS, RISKS
+from .syntax import Word
+from .verdict import Decision, Finding
+
+if TYPE_CHECKING:
+    from .locations import Locations
+    from .rules import CommandRule, Program
+    from .syntax import Command
+
+
+_INNER_PATH = re.compile(r"[:=,@]")
+
+
+class Mismatch(Exception):  # noqa: N818 - an answer, not an error
+    """The rule is about this program and subcommand, but a constraint does not hold; the message says which."""
+
+
+def split_subcommand(command: Command, program: Program | None) -> tuple[list[str], tuple[Word, ...], str]:
+    """The leading plain words (subcommands), the words after the program's own options, and a problem."""
+    words = command.arguments
+    position = 0
+    if program is not None:
+        while position < len(words) and words[position].text.startswith("-") and not words[position].dynamic:
+            name, has_value, _ = words[position].text.partition("=")
+            if name not in program.allow and name not in program.values:
+                return [], words[position:], f"the option {name!r} before the subcommand is not known as safe"
+            position += 2 if name in program.values and not has_value else 1
+    rest = words[position:]
+    leading: list[str] = []
+    for word in rest:
+        if word.dynamic or word.globbed or word.text.startswith("-"):
+            break
+        leading.append(word.text)
+    return leading, rest, ""
+
+
+def about(
+    rule: CommandRule, command: Command, leading: list[str], words: tuple[Word, ...]
+) -> tuple[Word, ...] | None:
+    """The words the rule speaks about: those after its subcommand, or None when it is about another one."""
+    if not rule.subcommands:
+        return command.arguments
+    best = None
+    for subcommand in rule.subcommands:
+        wanted = subcommand.split(" ")
+        if leading[: len(wanted)] == wanted:
+            best = max(best or 0, len(wanted))
+    return None if best is None else words[best:]
+
+
+def apply_rule(
+    rule: CommandRule, command: Command, words: tuple[Word, ...], locations: Locations
+) -> list[Finding] | None:
+    """The rule's findings about a command; None when its `when` does not hold.
+
+    Raises Mismatch when an approving rule's constraint does not hold.
+    """
+    arguments = sort_arguments(words, (*rule.values, *rule.writes), rule.style)
+    if not _holds(rule, command, arguments):
+        return None
+    own = Finding(DECISIONS[rule.decision], RISKS[rule.risk], rule.id, command.raw, rule.reason)
+    if own.decision is not Decision.APPROVE:
+        return [own]
+    _check_options(rule, arguments)
+    if arguments.uncertain and not rule.dynamic:
+        raise Mismatch(f"the argument {arguments.uncertain[0].raw[:80]!r} is only known when the shell runs")
+    operands = arguments.operands
+    if rule.max_operands is not None and len(operands) > rule.max_operands:
+        raise Mismatch(
+            f"{len(operands)} operands are more than the {rule.max_operands} that are known as safe"
+        )
+    patterns = 0 if any(name in rule.pattern_options for name in arguments.options) else rule.patterns
+    _check_operands(rule.pattern, operands[:patterns])
+    _check_operands(rule.operand, operands[patterns:])
+    return [own, *_judge_paths(rule, arguments, operands[patterns:], locations)]
+
+
+def _check_operands(wanted: str, operands: list[Word]) -> None:
+    for word in operands:
+        if wanted and not word.dynamic and not re.fullmatch(wanted, word.text, re.DOTALL):
+            raise Mismatch(f"the operand {word.text[:80]!r} is not known as safe")
+
+
+def _holds(rule: CommandRule, command: Command, arguments: Arguments) -> bool:
+    when = rule.when
+    if when.piped is not None and when.piped != command.piped:
+        return False
+    if when.bare is not None and when.bare != (not arguments.operands):
+        return False
+    if when.options and not any(is_denied(name, when.options, rule.style) for name in arguments.options):
+        return False
+    return not when.operand or any(
+        re.fullmatch(when.operand, word.text) for word in arguments.operands if not word.dynamic
+    )
+
+
+def _check_options(rule: CommandRule, arguments: Arguments) -> None:
+    known = None if rule.allow is None else {*rule.allow, *rule.values, *rule.writes}
+    for name in arguments.options:
+        if known is not None and name not in known:
+            raise Mismatch(f"the option {name!r} is not known as safe")
+        if is_denied(name, rule.deny, rule.style):
+            raise Mismatch(f"the option {name!r} needs review")
+
+
+def _judge_paths(
+    rule: CommandRule, arguments: Arguments, operands: list[Word], locations: Locations
+) -> list[Finding]:
+    judged: list[Finding | None] = []
+    if rule.operands != "any":
+        write = rule.operands == "write"
+        for word in operands:
+            if not word.dynamic:
+                judged += _judge_text(word.text, word.globbed, write, locations)
+    for name, value in arguments.values:
+        text, globbed = (value.text, value.globbed) if isinstance(value, Word) else (value, False)
+        if name in rule.writes or rule.operands != "any":
+            judged += _judge_text(text, globbed, name in rule.writes, locations)
+    return [finding for finding in judged if finding is not None]
+
+
+def _judge_text(text: str, globbed: bool, write: bool, locations: Locations) -> list[Finding | None]:
+    """Judge a word as a path, and what follows a colon, equals sign or @ in it, as in `html:/etc/x`."""
+    inner = [text[match.end() :] for match in _INNER_PATH.finditer(text)]
+    return [locations.judge(path, write=write, globbed=globbed) for path in (text, *inner) if path]

@@ -1,0 +1,58 @@
+"""The typed tree of a shell script, reduced to what a judgement needs: its parts, wherever they are nested."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word as the program would get it. `text` is its value unless `dynamic`: then only the shell knows.
+
+    `globbed` is true when unquoted `*`, `?` or `[` make it a pattern for file names.
+    """
+
+    raw: str
+    text: str
+    dynamic: bool = False
+    globbed: bool = False
+    variables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program and its arguments; `piped` when it reads another command's output."""
+
+    raw: str
+    name: Word
+    arguments: tuple[Word, ...]
+    piped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """A redirection of a file: `operator` as written, such as `>`, `>>` or `<`."""
+
+    raw: str
+    operator: str
+    target: Word
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A variable that is set, for one command or for what follows."""
+
+    raw: str
+    name: str
+    value: Word | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """Syntax that is not judged; `reason` completes "this needs review, because it …"."""
+
+    raw: str
+    reason: str
+
+
+Part = Command | Redirect | Assignment | Opaque
