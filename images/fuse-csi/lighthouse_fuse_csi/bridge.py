@@ -105,10 +105,21 @@ class Bridge:
         """The context packages; raises BridgeError."""
         return self._decode(self._call("GET", "/context", "context"), Packages, "context").packages
 
-    def package(self, name: str) -> dict[str, msgspec.Raw]:
-        """A context package's three documents by name; raises BridgeError."""
+    def package(self, name: str, part: str) -> bytes:
+        """One of a context package's documents; raises BridgeError."""
         body = self._call("GET", f"/context/{quote(name, safe='')}", "package")
-        return self._decode(body, dict[str, msgspec.Raw], "package")
+        raw = self._decode(body, dict[str, msgspec.Raw], "package").get(part)
+        if raw is None:
+            raise self._failure("package", f"context package {name} has no {part}")
+        return bytes(raw) + b"\n"
+
+    def fetch(self, source: str) -> bytes:
+        """The document of a source, `document:<path>` or `package:<id>/<part>`; raises BridgeError."""
+        kind, _, name = source.partition(":")
+        if kind == "document":
+            return self.document(name)
+        package, _, part = name.rpartition("/")
+        return self.package(package, part)
 
     def events(self, after: int) -> Iterator[bytes]:
         """Chunks of the event stream, without end; raises BridgeError when it breaks or falls silent."""

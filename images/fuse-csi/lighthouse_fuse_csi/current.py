@@ -28,9 +28,6 @@ class Current:
         del wait
         return self._versions.get(nodeid)
 
-    def forget(self, nodeid: int) -> None:
-        """Nothing: versions are few."""
-
 
 class Gate(Folder):
     """A root folder that is closed until the tree is loaded: an empty project would be a lie."""

@@ -11,6 +11,7 @@ import structlog
 
 from lighthouse_fuse_csi.bridge import BridgeError
 from lighthouse_fuse_csi.project import FileEvent
+from lighthouse_fuse_csi.protocol import ROOT
 
 if TYPE_CHECKING:
     from lighthouse_fuse_csi.bridge import Bridge
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from lighthouse_fuse_csi.fuse_metrics import Metrics
     from lighthouse_fuse_csi.notifier import Notifier
     from lighthouse_fuse_csi.project import Project
+    from lighthouse_fuse_csi.streams import Streams
     from lighthouse_fuse_csi.tree import Change
 
 _log = structlog.get_logger()
@@ -49,7 +51,13 @@ class Follower(Thread):
     """The one thread that changes the tree."""
 
     def __init__(
-        self, bridge: Bridge, project: Project, prefetch: Prefetch, notifier: Notifier, metrics: Metrics
+        self,
+        bridge: Bridge,
+        project: Project,
+        prefetch: Prefetch,
+        notifier: Notifier,
+        streams: Streams,
+        metrics: Metrics,
     ) -> None:
         super().__init__(name="follower", daemon=True)
         self._bridge = bridge
@@ -57,11 +65,10 @@ class Follower(Thread):
         self._prefetch = prefetch
         self._notifier = notifier
         self._metrics = metrics
+        self._streams = streams
         self._listeners: list[Listener] = []
         self._decoder = msgspec.json.Decoder(BridgeEvent)
         self._file_decoder = msgspec.json.Decoder(FileEvent)
-        # The last event that the listeners have seen; None when they have seen none yet.
-        self.seen: int | None = None
 
     def tell(self, listener: Listener) -> None:
         """Let this part know what happens."""
@@ -89,12 +96,15 @@ class Follower(Thread):
         self._project.synchronize(manifest, self._announce_first if first else self._announce)
         _log.info("tree loaded", files=len(manifest.files), sequence=manifest.sequence)
         self._prefetch.want((bytes.fromhex(entry[4]), entry[3]) for entry in manifest.files)
-        if self.seen is None:
-            self.seen = max(0, manifest.sequence - _BACKLOG)
-        # A bridge that begins anew counts anew.
-        self.seen = min(self.seen, manifest.sequence)
+        seen = self._streams.seen
+        if seen is None:
+            seen = max(0, manifest.sequence - _BACKLOG)
+            self._streams.rewind(seen)
+        elif seen > manifest.sequence:
+            seen = manifest.sequence
+            self._streams.rewind(seen)
         rest = b""
-        for chunk in self._bridge.events(self.seen):
+        for chunk in self._bridge.events(seen):
             self._metrics.last_event = time.time()
             lines = (rest + chunk).split(b"\n")
             rest = lines.pop()
@@ -108,7 +118,7 @@ class Follower(Thread):
                 continue
             try:
                 event = self._decoder.decode(line)
-                if not event.event_type or event.sequence <= (self.seen or 0):
+                if not event.event_type or event.sequence <= (self._streams.seen or 0):
                     continue
                 if event.event_type in FILE_EVENTS:
                     files.append(self._file_decoder.decode(line))
@@ -118,9 +128,9 @@ class Follower(Thread):
         if files:
             self._prefetch.want(self._project.apply(files, self._announce))
         if events:
-            for listener in self._listeners:
+            # The streams come last: what they have seen is not asked for again.
+            for listener in (*self._listeners, self._streams):
                 listener.happened(events)
-            self.seen = events[-1][0].sequence
 
     def _announce(self, change: Change) -> None:
         for parent, name in change.entries:
@@ -132,6 +142,8 @@ class Follower(Thread):
             listener.tree_changed(change)
 
     def _announce_first(self, change: Change) -> None:
-        """Nothing is known of a tree that was never shown, except that its root is there."""
+        """What the kernel may hold of an earlier process is unknown: it forgets the whole trees."""
         del change
+        self._notifier.entry(ROOT, b"current")
         self._notifier.inode(self._project.tree.root.nodeid)
+        self._notifier.entry_later(ROOT, b"shadows")

@@ -50,12 +50,12 @@ class Metrics:
         self.durations: dict[str, Times] = defaultdict(Times)
         self.bridge: dict[tuple[str, str], Times] = defaultdict(Times)
         self.invalidations: dict[str, int] = defaultdict(int)
-        self.lookups: dict[tuple[str, str], int] = defaultdict(int)
         self.read_bytes = 0
         self.in_flight = 0
         self.last_event = 0.0
         self.resumes = 0
         self.cache_bytes: Callable[[], int] = lambda: 0
+        self.cache_lookups: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.ready: Callable[[], bool] = lambda: False
         self.started = time.time()
         self.registry = CollectorRegistry()
@@ -84,8 +84,8 @@ class Metrics:
         lookups = CounterMetricFamily(
             "lighthouse_fuse_cache_lookups", "Cache look-ups.", labels=["cache", "result"]
         )
-        for (cache, result), count in list(self.lookups.items()):
-            lookups.add_metric([cache, result], count)
+        for result, count in zip(("hit", "miss"), self.cache_lookups(), strict=True):
+            lookups.add_metric(["blobs", result], count)
         yield lookups
         invalidations = CounterMetricFamily(
             "lighthouse_fuse_invalidations", "Cache entries the kernel was told to forget.", labels=["kind"]

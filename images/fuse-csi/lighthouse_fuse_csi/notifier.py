@@ -7,6 +7,7 @@ wait for there without the bridge. Elsewhere such a wait may last, so a thread o
 from __future__ import annotations
 
 import errno
+import os
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -16,8 +17,6 @@ import structlog
 from lighthouse_fuse_csi.protocol import inval_entry, inval_inode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from lighthouse_fuse_csi.fuse_metrics import Metrics
 
 _log = structlog.get_logger()
@@ -26,9 +25,9 @@ _log = structlog.get_logger()
 class Notifier(Thread):
     """Sends notifications, now or from its own thread."""
 
-    def __init__(self, notify: Callable[[bytes], None], metrics: Metrics) -> None:
+    def __init__(self, descriptor: int, metrics: Metrics) -> None:
         super().__init__(name="notifier", daemon=True)
-        self._notify = notify
+        self._descriptor = descriptor
         self._metrics = metrics
         self._later: SimpleQueue[bytes] = SimpleQueue()
 
@@ -59,7 +58,7 @@ class Notifier(Thread):
 
     def _send(self, message: bytes) -> None:
         try:
-            self._notify(message)
+            os.write(self._descriptor, message)
         except OSError as error:
             # ENOENT and ENOTDIR: the kernel holds nothing of the kind.
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENODEV):

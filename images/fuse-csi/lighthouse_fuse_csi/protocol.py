@@ -101,8 +101,6 @@ STATFS_OUT = struct.Struct("<QQQQQIII28x")
 INVAL_INODE = struct.Struct("<Qqq")
 # fuse_notify_inval_entry_out: parent, namelen, flags
 INVAL_ENTRY = struct.Struct("<QII")
-BATCH_FORGET = struct.Struct("<II")
-FORGET_ONE = struct.Struct("<QQ")
 UNIQUE = struct.Struct("<Q")
 
 NO_ENTRY = bytes(ENTRY_OUT.size + ATTR.size)

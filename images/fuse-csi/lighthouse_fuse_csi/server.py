@@ -33,9 +33,6 @@ class FileSystem(Protocol):
     def node(self, nodeid: int, *, wait: bool) -> Node:
         """The node of this number; raises SlowError, OSError."""
 
-    def forget(self, nodeid: int) -> None:
-        """The kernel has dropped this number."""
-
     def statistics(self) -> tuple[int, int]:
         """Number of files and bytes."""
 
@@ -98,7 +95,7 @@ class Server:
             Thread(target=self._work, name=f"worker-{index}", daemon=True).start()
         try:
             # What the predecessor had taken and not answered comes again.
-            self.notify(protocol.message(protocol.Notify.RESEND))
+            os.write(self._descriptor, protocol.message(protocol.Notify.RESEND))
         except OSError as error:
             _log.info("the kernel cannot resend requests", error=str(error))
         return self._loop()
@@ -124,7 +121,7 @@ class Server:
             code = 0
             try:
                 if handler is None:
-                    self._other(opcode, unique, nodeid, buffer, length)
+                    self._other(opcode, unique, buffer, length)
                     continue
                 payload = handler(nodeid, buffer, length, False)
                 size = len(payload)
@@ -144,13 +141,6 @@ class Server:
             requests[name, errno.errorcode[code] if code else ""] += 1
             durations[name].add(clock() - started)
 
-    def notify(self, message: bytes) -> None:
-        """Tell the kernel something unasked; raises OSError (ENOENT: the kernel does not know the node).
-
-        Never call it from the request loop: the kernel may first wait for answers that the loop owes it.
-        """
-        os.write(self._descriptor, message)
-
     def _refuse(self, unique: int, error: OSError) -> int:
         code = error.errno or errno.EIO
         try:
@@ -161,17 +151,11 @@ class Server:
                 _log.debug("answer not taken", error=str(failure))
         return code
 
-    def _other(self, opcode: int, unique: int, nodeid: int, buffer: bytearray, length: int) -> None:
+    def _other(self, opcode: int, unique: int, buffer: bytearray, length: int) -> None:
         match opcode:
-            case Op.FORGET:
-                self._system.forget(nodeid)
-            case Op.BATCH_FORGET:
-                count, _ = protocol.BATCH_FORGET.unpack_from(buffer, IN_HEADER.size)
-                first = IN_HEADER.size + protocol.BATCH_FORGET.size
-                for index in range(count):
-                    self._system.forget(
-                        protocol.FORGET_ONE.unpack_from(buffer, first + index * protocol.FORGET_ONE.size)[0]
-                    )
+            case Op.FORGET | Op.BATCH_FORGET:
+                # Numbers are made from what a node is: there is nothing to forget, and no answer is expected.
+                return
             case Op.INIT:
                 self._init(unique, buffer, length)
             case Op.INTERRUPT:

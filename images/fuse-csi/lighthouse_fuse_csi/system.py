@@ -24,9 +24,6 @@ class Part(Protocol):
     def node(self, nodeid: int, *, wait: bool) -> Node | None:
         """The node of this number; raises SlowError, OSError."""
 
-    def forget(self, nodeid: int) -> None:
-        """The kernel has dropped this number."""
-
 
 class System:
     """All parts together."""
@@ -50,12 +47,6 @@ class System:
         if found is None:
             raise OSError(errno.ESTALE, f"node {nodeid:x} is gone")
         return found
-
-    def forget(self, nodeid: int) -> None:
-        """The kernel has dropped this number."""
-        part = self._parts.get(area_of(nodeid))
-        if part:
-            part.forget(nodeid)
 
     def statistics(self) -> tuple[int, int]:
         """Number of files and bytes of the project."""

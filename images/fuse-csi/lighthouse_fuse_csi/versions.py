@@ -6,6 +6,7 @@ restarts, up to a limit, so that whoever holds one open reads on what it began t
 
 from __future__ import annotations
 
+import hashlib
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,16 @@ import structlog
 
 from lighthouse_fuse_csi.journal import Journal
 from lighthouse_fuse_csi.nodes import FILE_MODE
+from lighthouse_fuse_csi.numbers import number
 from lighthouse_fuse_csi.tree import ContentFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from lighthouse_fuse_csi.contents import Contents
+    from lighthouse_fuse_csi.nodes import Content
+    from lighthouse_fuse_csi.numbers import Area
 
 _log = structlog.get_logger()
 _KEPT = 16384
@@ -32,21 +36,36 @@ class _Record(msgspec.Struct, array_like=True):
     size: int
     mtime_us: int
     mode: int
+    source: str = ""
+
+
+class Document(ContentFile):
+    """A file that the bridge makes; `source` says how to ask for it again."""
+
+    __slots__ = ("_fetch", "source")
+
+    def __init__(self, record: _Record, contents: Contents, fetch: Callable[[str], bytes]) -> None:
+        super().__init__(record.nodeid, record.digest, record.size, record.mtime_us, record.mode, contents)
+        self.source = record.source
+        self._fetch = fetch
+
+    def read(self, offset: int, size: int, *, wait: bool) -> Content:
+        content = self.contents.get(self.digest, wait=wait, source=lambda: self._fetch(self.source))
+        return content[offset : offset + size]
 
 
 class Versions:
-    """Fixed files by number."""
+    """Fixed files by number. `fetch` asks the bridge for the document of a source."""
 
-    def __init__(self, path: Path, contents: Contents) -> None:
+    def __init__(self, path: Path, contents: Contents, fetch: Callable[[str], bytes]) -> None:
         self._contents = contents
+        self._fetch = fetch
         self._journal = Journal(path)
         self._lock = Lock()
         self._files: dict[int, ContentFile] = {}
         for data in self._journal.records[-_KEPT:]:
             each = msgspec.msgpack.decode(data, type=_Record)
-            self._files[each.nodeid] = ContentFile(
-                each.nodeid, each.digest, each.size, each.mtime_us, each.mode, contents
-            )
+            self._files[each.nodeid] = self._make(each)
         self._written = len(self._journal.records)
         self._journal.records = []
 
@@ -74,16 +93,27 @@ class Versions:
             except OSError as error:
                 _log.warning("file versions are not kept over a restart", error=str(error))
 
-    def make(self, nodeid: int, content: bytes, digest: bytes, mtime_us: int) -> ContentFile:
-        """Keep a document as a file of this number, and its content in the cache."""
-        known = self._files.get(nodeid)
-        if known is not None and known.digest in self._contents.blobs:
-            return known
+    def add(self, area: Area, source: str, content: bytes, mtime_us: int) -> ContentFile:
+        """Keep a document that came from `source` as a file, and its content in the cache."""
+        digest = hashlib.sha256(content).digest()
+        nodeid = number(area, b"v%d,%b,%b" % (mtime_us, digest, source.encode()))
         self._contents.keep(digest, content)
-        file = ContentFile(nodeid, digest, len(content), mtime_us, FILE_MODE, self._contents)
+        known = self._files.get(nodeid)
+        if known is not None:
+            return known
+        file = self._make(_Record(nodeid, digest, len(content), mtime_us, FILE_MODE, source))
         self.keep([file])
         return file
 
+    def _make(self, record: _Record) -> ContentFile:
+        if record.source:
+            return Document(record, self._contents, self._fetch)
+        return ContentFile(
+            record.nodeid, record.digest, record.size, record.mtime_us, record.mode, self._contents
+        )
+
 
 def _pack(file: ContentFile) -> bytes:
-    return msgspec.msgpack.encode(_Record(file.nodeid, file.digest, file.size, file.mtime_us, file.mode))
+    source = file.source if isinstance(file, Document) else ""
+    record = _Record(file.nodeid, file.digest, file.size, file.mtime_us, file.mode, source)
+    return msgspec.msgpack.encode(record)
