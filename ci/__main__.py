@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from ci import preflight, proofs, release, toolchain
 from ci.cache import locked
 from ci.cluster import addons, cgroups, lifecycle
 from ci.cluster import node as nodes_module
-from ci.console import Failure, Steps, fail, interrupt_on_sigterm, stop_children
+from ci.console import Failure, Steps, background, fail, interrupt_on_sigterm, stop_children
 from ci.settings import CACHE, KUBECONFIG, LOCK, LOGS, NAMESPACE, RELEASE, ROOT
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def up(nodes: int, project: Path) -> None:
     preflight.check_machine()
     with locked(LOCK), Steps() as steps:
         preflight.install_packages(steps)
-        with ThreadPoolExecutor(1) as pool:  # Debian and Python packages come while Go compiles
+        with background() as pool:  # Debian and Python packages come while Go compiles
             tools = pool.submit(toolchain.helm_and_kubectl, steps)
             base = pool.submit(image_builds.base_image, steps)
             product = [pool.submit(_product, steps, name, base) for name in image_builds.PRODUCT]
@@ -118,6 +117,7 @@ def down() -> None:
     """Remove the cluster without a trace; built programs stay in the cache."""
     preflight.check_root()
     with locked(LOCK), Steps() as steps, steps.step("remove the cluster") as step:
+        image_builds.release_storage()
         step.note(", ".join(lifecycle.remove()) or "nothing was there")
         if left := lifecycle.leftovers():
             raise Failure(f"Still on this machine: {', '.join(left)}. Run 'make down' again.")

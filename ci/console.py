@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -171,6 +172,19 @@ def stop_children() -> None:
     for process in list(_children):
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
+
+
+@contextlib.contextmanager
+def background() -> Iterator[ThreadPoolExecutor]:
+    """One thread for work beside the main thread's; what goes wrong in the body ends it."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        stop_children()
+        raise
+    pool.shutdown()
 
 
 def interrupt_on_sigterm() -> None:

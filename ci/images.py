@@ -41,6 +41,19 @@ def buildah(*words: str | Path, log: Path | None = None) -> str:
     return run(["buildah", *storage, *words], env=env, cwd=ROOT, log=log)
 
 
+def release_storage() -> int:
+    """Remove the containers and mounts that builds, above all killed ones, left; returns how many mounts."""
+    if not shutil.which("buildah"):
+        return 0
+    with locked(CACHE / "buildah.lock"):
+        buildah("rm", "--all")
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        ours = [mount for mount in mounts if mount.startswith(f"{CACHE / 'buildah'}/")]
+        for mount in reversed(ours):
+            run(["umount", mount])
+    return len(ours)
+
+
 def _archived(steps: Steps, name: str, reference: str, build: Callable[[str], None]) -> Image:
     """The cached archive of an image; `build` makes the image under its reference in buildah's storage."""
     tag = reference.rpartition(":")[2]

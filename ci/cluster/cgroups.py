@@ -84,14 +84,13 @@ def _pids(group: Path) -> list[int]:
         return []
 
 
+def _groups(root: Path) -> list[Path]:
+    """A group and all below it, parents first; groups that go meanwhile are left out."""
+    return [Path(folder) for folder, _, _ in os.walk(root)]
+
+
 def _all_pids() -> set[int]:
-    return {
-        pid
-        for hierarchy in hierarchies()
-        for group in [hierarchy / TREE, *(hierarchy / TREE).rglob("*")]
-        if group.is_dir()
-        for pid in _pids(group)
-    }
+    return {pid for hierarchy in hierarchies() for group in _groups(hierarchy / TREE) for pid in _pids(group)}
 
 
 def end_all(seconds: float = 30.0) -> int:
@@ -117,12 +116,7 @@ def remove_tree(seconds: float = 10.0) -> None:
     for hierarchy in hierarchies():
         root = hierarchy / TREE
         while root.is_dir():
-            groups = sorted(
-                (path for path in root.rglob("*") if path.is_dir()),
-                key=lambda path: len(path.parts),
-                reverse=True,
-            )
-            for group in [*groups, root]:
+            for group in reversed(_groups(root)):
                 with contextlib.suppress(OSError):
                     group.rmdir()
             if root.is_dir():

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ci.settings import RELEASE
 from tests.live.support import (
     AGENTS,
     CSI,
@@ -275,22 +274,29 @@ def test_killed_sidecar_container_heals_in_the_running_agent(
     assert restarts(sidecar) > 0
 
 
+@pytest.mark.parametrize("end", ["killed", "replaced"])
 def test_mounts_go_on_without_the_driver_and_after_it(
-    cluster: Cluster, project: Path, expert: Container, sidecar: Container
+    cluster: Cluster, project: Path, expert: Container, sidecar: Container, end: str
 ) -> None:
-    (driver,) = pods(cluster, CSI, component("fuse-csi"))
-    cluster.kubectl("delete", "pod", driver["metadata"]["name"], "-n", CSI, "--wait=false")
-    for _ in range(10):
+    (pod,) = pods(cluster, CSI, component("fuse-csi"))
+    driver = Container(cluster, CSI, pod["metadata"]["name"], "driver")
+    count = restarts(driver)
+    if end == "killed":
+        signal_all(driver.pids(), signal.SIGKILL)
+    else:
+        cluster.kubectl("delete", "pod", driver.pod, "-n", CSI, "--wait=false")
+
+    def is_back() -> bool:
+        items = cluster.get("pods", "-n", CSI, "-l", component("fuse-csi"))["items"]
+        return any(
+            state["ready"] and (item["metadata"]["name"] != driver.pod or state["restartCount"] > count)
+            for item in items
+            for state in item["status"].get("containerStatuses", [])
+        )
+
+    while not is_back():
         drop_caches()
         expert.output("sh", "-c", f"grep -rc import {PROJECT}/current/packages > /dev/null")
-    cluster.kubectl("rollout", "status", f"daemonset/{RELEASE}-fuse-csi", "-n", CSI, "--timeout=90s")
-    eventually(
-        lambda: (
-            driver["metadata"]["name"] != pods(cluster, CSI, component("fuse-csi"))[0]["metadata"]["name"]
-        ),
-        60,
-        "a new driver",
-    )
     time.sleep(3)  # the sidecar dials the new driver and deposits the mount
     signal_all(sidecar.pids()[:1], signal.SIGKILL)
     drop_caches()

@@ -15,6 +15,7 @@ import pytest
 
 from ci.cluster import cgroups
 from ci.settings import ROOT
+from tests.live.support import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,9 +69,13 @@ def second_cluster() -> Iterator[None]:
 @pytest.mark.usefixtures("second_cluster")
 def test_killed_start_is_started_over_and_removed_without_a_trace(cluster: Cluster) -> None:
     nodes = cluster.kubectl("get", "nodes", "-o", "name")
-    for seconds in (random.uniform(1.5, 4), random.uniform(4, 12)):  # noqa: S311 - any moment will do
-        started = subprocess.Popen([*COMMAND, "up"], cwd=ROOT, env=ENVIRONMENT, start_new_session=True)
-        time.sleep(seconds)
+    assert traces() == []
+    for latest in (3.0, 12.0):
+        started = subprocess.Popen(
+            [*COMMAND, "up"], cwd=ROOT, env=ENVIRONMENT, start_new_session=True, stderr=subprocess.DEVNULL
+        )
+        eventually(lambda: bool(traces()), 120, "a cluster under way")
+        time.sleep(random.uniform(0, latest))  # noqa: S311 - any moment will do
         os.killpg(started.pid, signal.SIGKILL)
         started.wait()
     assert traces(), "a start killed after seconds should have left something to clean up"
@@ -90,7 +95,7 @@ def test_killed_start_is_started_over_and_removed_without_a_trace(cluster: Clust
 @pytest.mark.usefixtures("second_cluster")
 def test_interrupted_start_says_what_to_do() -> None:
     started = subprocess.Popen([*COMMAND, "up"], cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-    time.sleep(2.5)
+    time.sleep(random.uniform(1, 4))  # noqa: S311 - any moment will do
     started.send_signal(signal.SIGINT)
     _, said = started.communicate(timeout=20)
     assert started.returncode == 130
