@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .documents import EMPTY
 from .model import ContainerRole
+from .network_operated import operated_pods
 from .network_policies import PROTOCOLS, Network, parse_network
 
 if TYPE_CHECKING:
@@ -121,19 +122,21 @@ def pod_endpoints(
     node_networks: tuple[Network, ...],
     owned: bool,
 ) -> list[Endpoint]:
-    """One endpoint for each pod template. Workloads of the same name get their kind appended.
+    """One endpoint for each pod template, those of known operators included.
 
-    A Pod's address is its `status.podIP` where it has one.
+    Workloads of the same name get their kind appended. A Pod's address is its `status.podIP` if it has one.
     """
-    pods = [item.pod for item in objects if item.pod is not None and item.kind != "PodTemplate"]
-    clashes = Counter((pod.namespace, pod.object.name) for pod in pods)
+    given = tuple(objects)
+    pods = [(i.name, i.pod) for i in given if i.pod is not None and i.kind != "PodTemplate"]
+    pods += operated_pods(given)
+    clashes = Counter((pod.namespace, own_name) for own_name, pod in pods)
     endpoints = []
-    for pod in pods:
-        name = f"{pod.namespace}/{pod.object.name}"
+    for own_name, pod in pods:
+        name = f"{pod.namespace}/{own_name}"
         host_network = bool(pod.spec.get("hostNetwork"))
         endpoints.append(
             Endpoint(
-                name=f"{name}:{pod.object.kind}" if clashes[pod.namespace, pod.object.name] > 1 else name,
+                name=f"{name}:{pod.object.kind}" if clashes[pod.namespace, own_name] > 1 else name,
                 kind=EndpointKind.POD,
                 namespace=pod.namespace,
                 labels=pod.labels,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from .model import EmptySelectionError
 from .network_endpoints import Endpoint, EndpointKind, Port, Service, parse_service, pod_endpoints
 from .network_environment import Environment, default_environment
+from .network_operated import operated_pods, operated_services
 from .network_policies import HIGHEST_PORT, PROTOCOLS, Peer, Policy, PortRange, Rule, parse_policy
 
 if TYPE_CHECKING:
@@ -299,7 +300,7 @@ def network_of(objects: Iterable[Object], environment: Environment | None = None
     """
     around = environment or default_environment()
     own = tuple(objects)
-    if not any(item.pod for item in own):
+    if not any(item.pod for item in own) and not any(operated_pods(own)):
         raise EmptySelectionError("No workload was rendered, so that there is nothing to reach.")
     keys = {item.key for item in own}
     others = tuple(item for item in around.objects if item.key not in keys)
@@ -318,7 +319,10 @@ def network_of(objects: Iterable[Object], environment: Environment | None = None
     return Network(
         (*endpoints, *around.peers),
         [parse_policy(i) for i in everything if i.kind == "NetworkPolicy" and i.group == POLICY_GROUP],
-        services=[parse_service(i) for i in everything if i.kind == "Service" and not i.group],
+        services=[
+            *(parse_service(item) for item in everything if item.kind == "Service" and not item.group),
+            *(parse_service(item) for item in operated_services(everything)),
+        ],
         namespaces=labels,
         blocks_select_pods=around.blocks_select_pods,
     )

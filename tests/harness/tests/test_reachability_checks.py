@@ -10,6 +10,7 @@ from lighthouse_harness.model import EmptySelectionError, Render, Request, Verdi
 from lighthouse_harness.network_checks import routes, scrapes, webhooks
 from lighthouse_harness.network_environment import Environment, default_environment
 from lighthouse_harness.network_rules import dns, isolation, rules
+from lighthouse_harness.reachability import network_of
 
 APP = """
 apiVersion: apps/v1
@@ -319,3 +320,59 @@ def test_the_environment_may_name_the_namespaces_that_a_policy_means() -> None:
     assert not rules(render(APP, labelled)).ok
     assert rules(render(APP, labelled), around).ok
     assert scrapes(render(APP, labelled, SERVICE_MONITOR), around).ok
+
+
+CLUSTER = """
+apiVersion: postgresql.cnpg.io/v1
+kind: Cluster
+metadata: {name: db, namespace: app}
+spec: {instances: 3, inheritedMetadata: {labels: {tier: data}}}
+---
+apiVersion: postgresql.cnpg.io/v1
+kind: Pooler
+metadata: {name: db-pooler, namespace: app}
+spec: {cluster: {name: db}, type: rw}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db, namespace: app}
+spec:
+  podSelector: {matchLabels: {cnpg.io/cluster: db, cnpg.io/podRole: instance}}
+  ingress:
+    - from: [{podSelector: {matchLabels: {cnpg.io/poolerName: db-pooler}}}]
+      ports: [{port: postgresql}]
+    - from: [{podSelector: {matchLabels: {cnpg.io/jobRole: join}}}]
+      ports: [{port: 5432}]
+---
+"""
+
+
+def test_pods_that_cloudnativepg_makes_are_endpoints_with_its_labels_ports_and_services() -> None:
+    network = network_of(render(APP, CLUSTER).objects)
+    owned = {endpoint.name for endpoint in network.endpoints if endpoint.owned}
+    assert owned == {"app/bridge", "app/db", "app/db-replicas", "app/db-jobs", "app/db-pooler"}
+    for instance in ("app/db", "app/db-replicas"):
+        assert network.allows("app/db-pooler", instance, "postgresql")
+        assert network.allows("app/db-jobs", instance, 5432)
+        assert not network.allows("app/bridge", instance, 5432)
+        assert not network.allows("app/db-pooler", instance, "metrics")
+    leads_to = {
+        service.object.name: {pod.name for pod in service.pods(network.endpoints)}
+        for service in network.services
+    }
+    assert leads_to["db-rw"] == {"app/db"}
+    assert leads_to["db-ro"] == {"app/db-replicas"}
+    assert leads_to["db-r"] == {"app/db", "app/db-replicas"}
+    assert leads_to["db-pooler"] == {"app/db-pooler"}
+    assert network.endpoint("app/db").labels["tier"] == "data"
+
+
+def test_findings_about_pods_of_an_operator_name_the_resource_they_are_made_of() -> None:
+    findings = isolation(render(APP, POLICY, CLUSTER)).findings
+    assert "Cluster/app/db" in {finding.object for finding in findings}
+    assert {finding.observed for finding in findings if finding.object == "Cluster/app/db"} == {
+        "app/db open for egress",
+        "app/db-replicas open for egress",
+        "app/db-jobs open for ingress",
+        "app/db-jobs open for egress",
+    }
