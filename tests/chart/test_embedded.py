@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from chart.chart_render import (
+from tests.chart.chart_render import (
     CHART,
     Manifest,
     RefusedError,
