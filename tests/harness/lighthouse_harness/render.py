@@ -70,7 +70,7 @@ class Statistics:
     containers: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Renderer:
     """Renders charts, each distinct request once."""
 

@@ -56,7 +56,7 @@ class Tally:
         )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Prover:
     """Requires verdicts to be without findings, except those that are waived, and counts them."""
 

@@ -1,0 +1,152 @@
+"""Whatever values the schema admits, the render is valid and secure; what it refuses is refused by name."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, Phase, assume, example, given, note, settings
+from hypothesis import strategies as st
+from lighthouse_harness.documents import walk
+from lighthouse_harness.findings import EmptySelectionError, Verdict
+from lighthouse_harness.gates import GATES
+from lighthouse_harness.model import Request
+from lighthouse_harness.render import RenderError
+from lighthouse_harness.resources import resources
+from lighthouse_harness.value_sets import Key, ValueSet, admitted, hostile, keys, refused
+
+from .conftest import CHART
+from .test_profiles import SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lighthouse_harness.model import Render
+    from lighthouse_harness.render import Renderer
+    from lighthouse_harness.tally import Prover
+
+KEYS = tuple(key for key in keys(CHART) if key.path[0] not in {"enabled", "common"})
+UNGUARDED = {"image", "repository"}
+"""Keys that are not drawn: an image whose repository is empty is admitted, and renders no reference."""
+CHOICES = tuple(key for key in KEYS if len(key.path) > 1 and key.path[-1] not in UNGUARDED)
+INVARIANTS = {
+    "schema", "duplicate-objects", "duplicate-keys", "pod-security", "security-context", "service-account",
+    "bounded-volumes", "probe-ports", "services",
+}  # fmt: skip
+"""Gates that no value may break. The others judge what the user chose, such as a tag."""
+
+
+def _capital_kilo(value: object) -> bool:
+    """The schema's pattern of sizes admits the suffix K, which Kubernetes does not have."""
+    return isinstance(value, str) and re.fullmatch(r"[0-9.]+K", value) is not None
+
+
+def _bounded(render: Render) -> tuple[Verdict, ...]:
+    """Every container has requests and limits. Whether they are wise, as their order, is the user's choice."""
+    verdict = resources(render)
+    kept = tuple(finding for finding in verdict.findings if finding.check != "resources/order")
+    return (Verdict(verdict.check, verdict.examined, kept),)
+
+
+def _judged(render: Render) -> Iterator[Verdict]:
+    for gate in GATES:
+        if gate.name in INVARIANTS:
+            try:
+                yield gate.judge(render, SETTINGS)
+            except EmptySelectionError:
+                assert gate.optional, gate.name
+
+
+def _request(values: ValueSet) -> Request:
+    return Request(CHART, overrides=values.values, release="lighthouse", namespace="lighthouse")
+
+
+@pytest.fixture(name="holds", scope="session")
+def _holds(renderer: Renderer, prove: Prover) -> Callable[[ValueSet], None]:
+    """Requires the invariants of what the values render, or a refusal that names one of their keys."""
+
+    def holds(values: ValueSet) -> None:
+        assume(not any(_capital_kilo(leaf) for _, leaf in walk(values.values)))
+        try:
+            render = renderer.render(_request(values))
+        except RenderError as error:
+            note(str(error))
+            if not any(key in str(error) for key in values.keys):
+                pytest.fail(f"The refusal names none of {values.keys}: {error}", pytrace=False)
+            return
+        if render.pods:
+            prove(*_judged(render))
+
+    return holds
+
+
+@pytest.fixture(name="is_refused", scope="session")
+def _is_refused(renderer: Renderer) -> Callable[[ValueSet], None]:
+    """Requires that Helm refuses the values and names the key."""
+
+    def is_refused(values: ValueSet) -> None:
+        name = values.keys[0].split(".")[-1]
+        with pytest.raises(RenderError, match=name):
+            renderer.render(_request(values))
+
+    return is_refused
+
+
+def _quick(examples: int) -> settings:
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.explicit, Phase.generate, Phase.shrink),
+    )
+
+
+@_quick(20)
+@given(values=admitted(CHOICES))
+@example(values=ValueSet({"bridge": {"persistence": {"size": 1}}}, ("bridge.persistence.size",)))
+def test_admitted_values_keep_the_invariants(values: ValueSet, holds: Callable[[ValueSet], None]) -> None:
+    holds(values)
+
+
+@pytest.mark.heavy
+@_quick(120)
+@given(values=admitted(CHOICES, at_most=6))
+def test_admitted_values_keep_the_invariants_at_length(
+    values: ValueSet, holds: Callable[[ValueSet], None]
+) -> None:
+    holds(values)
+
+
+@pytest.mark.heavy
+@pytest.mark.xfail(reason="some templates do not quote what the schema admits, and names have no pattern")
+def test_text_that_yaml_misreads_is_quoted_or_refused(holds: Callable[[ValueSet], None]) -> None:
+    wrong = []
+    for values in (values for key in CHOICES for values in hostile(key)):
+        try:
+            holds(values)
+        except (AssertionError, pytest.fail.Exception) as error:
+            wrong.append(f"{values.values}: {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+@_quick(12)
+@given(data=st.data(), key=st.sampled_from([key for key in KEYS if refused(key)]))
+def test_refused_values_are_refused_by_name(
+    data: st.DataObject, key: Key, is_refused: Callable[[ValueSet], None]
+) -> None:
+    is_refused(data.draw(st.sampled_from(refused(key))))
+
+
+@pytest.mark.heavy
+def test_every_key_refuses_every_wrong_value_by_name(is_refused: Callable[[ValueSet], None]) -> None:
+    sets = [values for key in KEYS for values in refused(key)]
+    assert len(sets) > 100
+    for values in sets:
+        is_refused(values)
+
+
+def test_every_key_of_the_schema_refuses_something() -> None:
+    assert [key.dotted for key in KEYS if not refused(key)] == []
