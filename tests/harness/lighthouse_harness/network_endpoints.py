@@ -56,6 +56,8 @@ class Endpoint:
     owned: bool = False
     """It comes from what is under test, not from the environment around it."""
     pod: PodTemplate | None = None
+    sends: bool = True
+    """It opens connections; what only listens is no source of cells."""
 
     @property
     def selectable(self) -> bool:
@@ -105,13 +107,14 @@ def running_containers(pod: PodTemplate) -> tuple[Container, ...]:
     )
 
 
-def outside(name: str, *addresses: str, ports: Iterable[Port | int] = ()) -> Endpoint:
+def outside(name: str, *addresses: str, ports: Iterable[Port | int] = (), sends: bool = True) -> Endpoint:
     """An endpoint outside the cluster's pods; plain numbers are TCP ports."""
     return Endpoint(
         name=name,
         kind=EndpointKind.OUTSIDE,
         addresses=tuple(parse_network(address, f"outside endpoint {name}") for address in addresses),
         ports=tuple(port if isinstance(port, Port) else Port(port) for port in ports),
+        sends=sends,
     )
 
 

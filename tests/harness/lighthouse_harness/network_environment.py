@@ -107,7 +107,7 @@ def default_environment(
         peers=(
             Endpoint(name=NODE, kind=EndpointKind.NODE, addresses=node_networks, ports=(kubelet,)),
             outside(API_SERVER, api_server, ports=(6443,)),
-            outside(METADATA, "169.254.169.254", ports=(80,)),
+            outside(METADATA, "169.254.169.254", ports=(80,), sends=False),
             outside(INTERNET, "203.0.113.10", ports=(80, 443)),
         ),
     )

@@ -149,7 +149,8 @@ class Network:
             for port in declared.values():
                 sources = self._sources(number, port.number, port.protocol)
                 for sender, source in enumerate(self.endpoints):
-                    if sender != number or (source.kind is EndpointKind.POD and not source.alone):
+                    is_itself = sender == number and (source.kind is not EndpointKind.POD or source.alone)
+                    if source.sends and not is_itself:
                         yield Cell(source, destination, port, bool(sources >> sender & 1))
 
     def explain(
