@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .api_server import ApiServer
     from .render import Renderer
     from .tally import Prover, Tally
     from .waivers import Waivers
@@ -97,6 +100,20 @@ def prove(pytestconfig: pytest.Config, waivers: Waivers) -> Prover:
     from .tally import Prover  # noqa: PLC0415 - only runs that use the harness pay for it
 
     return Prover(_tally(pytestconfig), waivers)
+
+
+@pytest.fixture(scope="session")
+def api_server() -> Iterator[ApiServer]:
+    """A real kube-apiserver for the whole run; tests that ask for it are skipped where it is not built."""
+    from .api_server import ApiServer, find_program  # noqa: PLC0415 - only runs that use the harness pay for it
+    from .render import ToolError  # noqa: PLC0415 - only runs that use the harness pay for it
+
+    try:
+        programs = find_program("etcd"), find_program("kube-apiserver")
+    except ToolError as error:
+        pytest.skip(str(error))
+    with ApiServer(*programs) as server:
+        yield server
 
 
 def _finish(config: pytest.Config) -> Tally | None:

@@ -140,6 +140,14 @@ def _pinned_crds(pin: Mapping[str, str]) -> dict[str, Any]:
     )
 
 
+def pinned_crds(kinds: Iterable[str]) -> tuple[Object, ...]:
+    """The pinned CustomResourceDefinitions of these kinds, to be installed in a server."""
+    wanted = set(kinds)
+    folders = (module_folder(pin["module"], pin["version"]) / pin["folder"] for pin in pins()["crds"])
+    found = (crd for folder in folders for crd in _read_crds(folder) if crd.at("spec.names.kind") in wanted)
+    return tuple({crd.name: crd for crd in found}.values())
+
+
 class Catalog:
     """The schemas of one Kubernetes version and of the CRDs beside it."""
 
