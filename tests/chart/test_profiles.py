@@ -8,7 +8,7 @@ import pytest
 from lighthouse_harness.changes import upgrade
 from lighthouse_harness.findings import EmptySelectionError
 from lighthouse_harness.gates import GATES, Gate, Settings
-from lighthouse_harness.pod_security import Level, enforced_level, enforced_pod_security
+from lighthouse_harness.pod_security import Level, enforced_pod_security, namespace_levels
 
 from .conftest import profiles, request_for
 
@@ -40,11 +40,9 @@ def test_each_pod_passes_what_its_namespace_enforces(renders: tuple[Render, ...]
     prove(*(enforced_pod_security(render) for render in renders))
 
 
-def test_only_the_driver_has_a_namespace_below_restricted(renders: tuple[Render, ...]) -> None:
+def test_only_the_driver_has_a_namespace_below_restricted(renders: tuple[Render, ...], prove: Prover) -> None:
+    prove(*(namespace_levels(render, dict(SETTINGS.namespaces)) for render in renders))
     for render in renders:
-        levels = {item.name: enforced_level(render, item.name) for item in render.select("Namespace")}
-        below = {name for name, known in levels.items() if known is None or known[0] is not Level.RESTRICTED}
-        assert below <= {DRIVER}
         assert {pod.object.kind for pod in render.pods if pod.namespace == DRIVER} <= {"DaemonSet"}
 
 

@@ -124,6 +124,9 @@ def _run(
             if gate.optional:
                 continue
             pytest.fail(str(error), pytrace=False)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            text = f"The render is too broken for this gate ({error!r}); put right what schema and duplicates say."
+            pytest.fail(text, pytrace=False)
         left = prove.waivers.apply(verdict)
         examined += left.examined
         for finding in left.findings:

@@ -188,7 +188,11 @@ def _app_armor(pod: PodTemplate, _: Version) -> Iterator[Problem]:
         if key.startswith("container.apparmor.security.beta.kubernetes.io/"):
             allowed = not value or value == "runtime/default" or str(value).startswith("localhost/")
             if not allowed:
-                yield join(join(pod.path, "metadata.annotations"), key), value, "set it to runtime/default"
+                yield (
+                    join(f"{pod.path}.metadata.annotations".lstrip("."), key),
+                    value,
+                    "set it to runtime/default",
+                )
 
 
 def _sysctl_names(version: Version) -> frozenset[str]:
@@ -392,3 +396,24 @@ def enforced_pod_security(render: Render) -> Verdict:
     known = [(pod, *enforced) for pod, enforced in judged if enforced is not None]
     found = (finding for pod, level, version in known for finding in judge_pod(pod, level, version))
     return verdict("pod-security/enforced", known, found)
+
+
+def namespace_levels(render: Render, others: Mapping[str, Level] = EMPTY) -> Verdict:
+    """Whether every rendered Namespace enforces `restricted` (or the level in `others`) at a fixed version.
+
+    Raises `EmptySelectionError` when the render has no Namespace.
+    """
+    found, namespaces = [], render.select("Namespace", may_be_empty=True)
+    for item in namespaces:
+        wanted = others.get(item.name, Level.RESTRICTED)
+        if item.labels.get(ENFORCE_LABEL) != wanted:
+            path = join("metadata.labels", ENFORCE_LABEL)
+            observed = item.labels.get(ENFORCE_LABEL, MISSING)
+            found.append(Finding("pod-security/namespace", item.ref, path, observed, f"set it to {wanted}"))
+        if item.labels.get(ENFORCE_VERSION_LABEL, "latest") == "latest":
+            path = join("metadata.labels", ENFORCE_VERSION_LABEL)
+            fix = "fix a version: latest changes with the cluster"
+            found.append(
+                Finding("pod-security/namespace", item.ref, path, item.labels.get(ENFORCE_VERSION_LABEL), fix)
+            )
+    return verdict("pod-security/namespace", namespaces, found)

@@ -35,7 +35,7 @@ _PATTERNS: Final = {
     "a Vault token": re.compile(r"\bhv[sb]\.[A-Za-z0-9_-]{24,}"),
     "a Google API key": re.compile(r"\bAIza[0-9A-Za-z_-]{35}\b"),
     "a JSON Web Token": re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
-    "a password in a URL": re.compile(r"\b[a-z][a-z0-9+.-]*://[^/\s:@$]+:(?!\$|\{|%)[^@/\s$]{3,}@"),
+    "a password in a URL": re.compile(r"\b[a-z][a-z0-9+.-]*://[^/\s:@$]*:(?!\$|\{|%)[^@/\s$]{3,}@"),
     "a password argument": re.compile(
         r"--?(?:password|passwd|token|secret|api-key|auth-key)[= ](?![$/{])[^\s]{4,}", re.IGNORECASE
     ),
@@ -77,7 +77,7 @@ def _looks_random(word: str) -> bool:
 def _texts(item: Object) -> Iterator[_Text]:
     holders = [f"metadata.{name}" for name in ("annotations", "labels")]
     holders += ["data"] if item.kind == "ConfigMap" else []
-    holders += [join(item.pod.path, "metadata.annotations")] if item.pod and item.pod.path else []
+    holders += [f"{item.pod.path}.metadata.annotations"] if item.pod and item.pod.path else []
     for holder in holders:
         for key, value in (item.at(holder) or EMPTY).items():
             yield _Text(item, join(holder, key), key, str(value), "checksum" in key or "sha256" in key)

@@ -57,6 +57,11 @@ BREAKS: tuple[tuple[str, str, Any], ...] = (
     ("secret/pattern", f"{WEB}.env[0].value", "postgres://web:hunter22@db/web"),
     ("secret/pattern", "ConfigMap/shop/web data.key", "-----BEGIN RSA PRIVATE KEY-----\nMIIE"),
     ("secret/pattern", f"{WEB}.args[1]", "--password=hunter22"),
+    (
+        "secret/repeated",
+        "Deployment/shop/web spec.template.metadata.annotations.note",
+        "correct-horse-battery",
+    ),
     ("secret/name", f"{WEB}.env[0]", {"name": "DB_PASSWORD", "value": "hunter2x"}),
     ("secret/name", "ConfigMap/shop/web data.apiKey", "hunter2x"),
     (

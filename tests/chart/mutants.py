@@ -1,0 +1,129 @@
+"""Ways to break the chart's templates, each with the check that must notice."""
+
+# ruff: noqa: E501 - a table, one mutant a line
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BRIDGE = "charts/bridge/templates"
+AGENTS = "charts/agents/templates"
+DRIVER = "charts/fuse-csi/templates"
+SECURITY = "charts/common/templates/_security.tpl"
+STATEFUL_SET = f"{BRIDGE}/statefulset.yaml"
+POD = f"{AGENTS}/_pod.tpl"
+DAEMON_SET = f"{DRIVER}/daemonset.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One edit of one template."""
+
+    check: str
+    """The check that must find it."""
+    file: str
+    old: str
+    """Text that the template holds; its first occurrence is replaced. Empty appends `new` as a new file."""
+    new: str
+
+    @property
+    def title(self) -> str:
+        """A name for the test."""
+        return f"{self.check}: {self.old.strip().splitlines()[0] if self.old else 'a new template'} -> {self.new.strip()[:30]}"
+
+
+BIND_ADMIN = """\
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: admin}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+subjects: [{kind: ServiceAccount, name: lighthouse-bridge, namespace: lighthouse}]
+"""
+BLOCKING_BUDGET = """\
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: bridge}
+spec:
+  minAvailable: 1
+  selector: {matchLabels: {app.kubernetes.io/component: bridge}}
+"""
+STRAY_BUDGET = BLOCKING_BUDGET.replace("component: bridge", "component: brigde")
+SCALER = """\
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: bridge}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: StatefulSet, name: lighthouse-bridge}
+  minReplicas: 3
+  maxReplicas: 5
+"""
+SETTINGS = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {redis-url: "redis://:hunter22hunter22@redis:6379"}
+"""
+
+MUTANTS = (
+    Mutant("pod-security/runAsNonRoot", SECURITY, "runAsNonRoot: true", "runAsNonRoot: false"),
+    Mutant("pod-security/runAsUser", SECURITY, "runAsUser: 65532", "runAsUser: 0"),
+    Mutant("security-context/runAsUser", SECURITY, "runAsUser: 65532\n", ""),
+    Mutant("security-context/runAsGroup", SECURITY, "runAsGroup: 65532", "runAsGroup: 0"),
+    Mutant("pod-security/seccompProfile_restricted", SECURITY, "type: RuntimeDefault", "type: Unconfined"),
+    Mutant("pod-security/seccompProfile_restricted", SECURITY, "seccompProfile:\n  type: RuntimeDefault\n", ""),
+    Mutant("pod-security/allowPrivilegeEscalation", SECURITY, "allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true"),
+    Mutant("security-context/allowPrivilegeEscalation", SECURITY, "allowPrivilegeEscalation: false\n", ""),
+    Mutant("pod-security/privileged", SECURITY, "privileged: false", "privileged: true"),
+    Mutant("security-context/readOnlyRootFilesystem", SECURITY, "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false"),
+    Mutant("pod-security/capabilities_restricted", SECURITY, "drop: [ALL]", "drop: [NET_RAW]"),
+    Mutant("pod-security/capabilities_restricted", SECURITY, "drop: [ALL]", "drop: [ALL]\n  add: [SYS_ADMIN]"),
+    Mutant("resources/limits", STATEFUL_SET, "toYaml .Values.resources", 'toYaml (omit .Values.resources "limits")'),
+    Mutant("resources/requests", STATEFUL_SET, "toYaml .Values.resources", 'toYaml (omit .Values.resources "requests")'),
+    Mutant("resources/limits", POD, "toYaml $values.fuse.resources", 'toYaml (omit $values.fuse.resources "limits")'),
+    Mutant("resources/order", STATEFUL_SET, "toYaml .Values.resources", 'toYaml (set (deepCopy .Values.resources) "requests" (dict "cpu" "9" "memory" "1Mi" "ephemeral-storage" "1Mi"))'),
+    Mutant("schema/unknown", STATEFUL_SET, "toYaml .Values.resources", "toYaml .Values.resources.requests"),
+    Mutant("resources/emptyDir", STATEFUL_SET, "sizeLimit: {{ .Values.tmpSize }}", "medium: Memory"),
+    Mutant("schema/format", POD, "sizeLimit: 16Mi", "sizeLimit: 16MB"),
+    Mutant("probe/separate", STATEFUL_SET, "livenessProbe:\n            httpGet: {path: /health", "livenessProbe:\n            httpGet: {path: /ready"),
+    Mutant("probe/port", STATEFUL_SET, "httpGet: {path: /ready, port: http}", "httpGet: {path: /ready, port: https}"),
+    Mutant("probe/port", POD, "httpGet: {path: /ready, port: http}", "httpGet: {path: /ready, port: 8084}"),
+    Mutant("schema/unknown", STATEFUL_SET, "readinessProbe:", "readynessProbe:"),
+    Mutant("probe/present", STATEFUL_SET, "readinessProbe:", "startupProbe2:"),
+    Mutant("service/port", STATEFUL_SET, "- name: metrics", "- name: metric"),
+    Mutant("service/port", f"{BRIDGE}/service.yaml", "targetPort: http", "targetPort: 8766"),
+    Mutant("service/selector", f"{BRIDGE}/service.yaml", "  selector:\n", "  selector:\n    tier: front\n"),
+    Mutant("service-account/own", STATEFUL_SET, '      serviceAccountName: {{ include "lighthouse.bridge.name" . }}\n', ""),
+    Mutant("service-account/token", STATEFUL_SET, "automountServiceAccountToken: false", "automountServiceAccountToken: true"),
+    Mutant("image/tag", "charts/common/templates/_images.tpl", ":{{ .image.tag | default .context.Chart.AppVersion }}", ":latest"),
+    Mutant("image/tag", "charts/common/templates/_images.tpl", ":{{ .image.tag | default .context.Chart.AppVersion }}", ""),
+    Mutant("secret/name", STATEFUL_SET, '{{- define "bridge.env" }}\n', '{{- define "bridge.env" }}\n- name: AUTH_SECRET\n  value: hunter22hunter22\n'),
+    Mutant("secret/environment", STATEFUL_SET, '{{- define "bridge.env" }}\n', '{{- define "bridge.env" }}\n- name: AUTH\n  valueFrom: {secretKeyRef: {name: lighthouse-bridge-auth, key: auth-secret}}\n'),
+    Mutant("secret/repeated", STATEFUL_SET, '"checksum/auth" (sha256sum $auth)', '"checksum/auth" $auth'),
+    Mutant("secret/pattern", "templates/settings.yaml", "", SETTINGS),
+    Mutant("secret/entropy", f"{AGENTS}/secret.yaml", "kind: Secret\n", "kind: ConfigMap\n"),
+    Mutant("duplicate/list", STATEFUL_SET, '{{- define "bridge.env" }}\n', '{{- define "bridge.env" }}\n- name: LIGHTHOUSE_LOG_LEVEL\n  value: debug\n'),
+    Mutant("duplicate/list", STATEFUL_SET, "containerPort: 8080", "containerPort: 8765"),
+    Mutant("duplicate/list", POD, "- name: fuse-tmp\n  emptyDir", "- name: tmp\n  emptyDir"),
+    Mutant("duplicate/object", f"{AGENTS}/deployments.yaml", '{{ include "lighthouse.agents.name" $context }}-{{ $name }}', "agent"),
+    Mutant("schema/kind", STATEFUL_SET, "apiVersion: apps/v1", "apiVersion: apps/v1beta2"),
+    Mutant("schema/type", STATEFUL_SET, "replicas: 1", "replicas: one"),
+    Mutant("schema/type", STATEFUL_SET, "value: {{ .Values.drainSeconds | quote }}", "value: {{ .Values.drainSeconds }}"),
+    Mutant("schema/required", f"{BRIDGE}/service.yaml", "      port: 8765\n", ""),
+    Mutant("pod-security/hostNamespaces", STATEFUL_SET, "enableServiceLinks: false", "hostNetwork: true"),
+    Mutant("pod-security/restrictedVolumes", STATEFUL_SET, "emptyDir:\n    sizeLimit: {{ .Values.tmpSize }}", "hostPath: {path: /tmp}"),
+    Mutant("pod-security/privileged", DAEMON_SET, '{{ include "lighthouse.fuse-csi.namespace" . }}', "{{ .Release.Namespace }}"),
+    Mutant("pod-security/hostPorts", POD, "containerPort: 8083", "containerPort: 8083\n        hostPort: 8083"),
+    Mutant("pod-security/namespace", f"{AGENTS}/namespace.yaml", '"restricted"', '"privileged"'),
+    Mutant("pod-security/namespace", f"{AGENTS}/namespace.yaml", '"level" "restricted"', '"level" "baseline"'),
+    Mutant("security-context/propagation", POD, "mountPropagation: HostToContainer", "mountPropagation: Bidirectional"),
+    Mutant("change/immutable", STATEFUL_SET, 'serviceName: {{ include "lighthouse.bridge.name" . }}', "serviceName: bridge"),
+    Mutant("change/immutable", "charts/common/templates/_labels.tpl", "app.kubernetes.io/name: lighthouse", "app.kubernetes.io/name: lh"),
+    Mutant("change/immutable", f"{BRIDGE}/persistentvolumeclaim.yaml", "{{- toYaml .Values.persistence.accessModes | nindent 4 }}", "[ReadWriteMany]"),
+    Mutant("change/immutable", f"{DRIVER}/csidriver.yaml", "volumeLifecycleModes: [Ephemeral]", "volumeLifecycleModes: [Persistent]"),
+    Mutant("change/lost", f"{AGENTS}/namespace.yaml", 'name: {{ include "lighthouse.agents.namespace" . }}', "name: experts"),
+    Mutant("disruption/blocks", "templates/budget.yaml", "", BLOCKING_BUDGET),
+    Mutant("disruption/selector", "templates/budget.yaml", "", STRAY_BUDGET),
+    Mutant("autoscaler/replicas", "templates/scaler.yaml", "", SCALER),
+    Mutant("rbac/everyone", "templates/admin.yaml", "", BIND_ADMIN.replace("{kind: ServiceAccount, name: lighthouse-bridge, namespace: lighthouse}", '{kind: Group, apiGroup: rbac.authorization.k8s.io, name: "system:authenticated"}')),
+    Mutant("rbac/wildcard", "templates/admin.yaml", "", BIND_ADMIN),
+)  # fmt: skip
