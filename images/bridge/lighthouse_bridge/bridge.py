@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 HOUSEKEEPING_SECONDS = 30.0
-RULES_SECONDS = 2.0
 
 
 class Bridge:
@@ -73,5 +72,5 @@ class Bridge:
 
     async def _watch_rules(self) -> None:
         while True:
-            await asyncio.sleep(RULES_SECONDS)
+            await asyncio.sleep(self.settings.rules_reload_seconds)
             await asyncio.to_thread(self.decider.reload_if_changed)

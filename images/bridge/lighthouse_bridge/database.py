@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
+_MAGIC = b"SQLite format 3\0"
 _BATCH = 512
 _QUEUE = 20_000
 _INSERT = (
@@ -98,6 +99,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._last_us = 0
+        self._abandoned: list[sqlite3.Connection | None] = []
         self._readers = ThreadPoolExecutor(4, "store-reader")
         self._local = threading.local()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -242,7 +244,8 @@ class Database:
                     lines += transaction.lines
                 connection.execute("RELEASE job")
             connection.execute("COMMIT")
-        except (sqlite3.Error, OSError, StoreUnavailableError) as error:
+        except Exception as error:
+            # Whatever it was, this thread must go on: every write waits for it.
             self._fail(batch, error)
             return
         self.last_sequence = sequence
@@ -290,11 +293,21 @@ class Database:
             if (status.st_dev, status.st_ino) != self._identity:
                 log.warning("store file replaced, opening it", path=str(self.path))
                 self._drop()
+            elif not self._has_header():
+                # Closing the connection could write its log into the broken file and hide the damage.
+                self._abandoned.append(self._connection)
+                self._connection = None
+                self._drop()
+                raise StoreUnavailableError(f"the event store {self.path} is damaged; restore the file")
         if self._connection is None:
             self._open()
         if self._connection is None:
             raise StoreUnavailableError(f"the event store {self.path} is not open")
         return self._connection
+
+    def _has_header(self) -> bool:
+        with self.path.open("rb") as file:
+            return file.read(len(_MAGIC)) in {_MAGIC, b""}
 
     def _drop(self) -> None:
         if self._connection is not None:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from .exchange import Receive, Send
     from .route import Route
 
-SLOW_READER_SECONDS = 10.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ASCII_TOKEN = re.compile(rb"[\x21-\x7e]{1,2048}")
@@ -82,6 +81,7 @@ class Application:
                 answer: Reply | StreamReply = _error(Problem(405 if allow else 404, refusal, headers))
             else:
                 answer = await self._answer(route, call)
+            await call.discard_body()
             status = await self._send(answer, send, receive, request_id)
         except Exception:
             # Only a client that left, or a defect: either way there is nobody to answer properly.
@@ -146,11 +146,15 @@ class Application:
             )
 
     async def _send(self, answer: Reply | StreamReply, send: Send, receive: Receive, request_id: str) -> int:
-        headers = [(b"x-request-id", request_id.encode()), (b"cache-control", b"no-store")]
+        headers = [
+            (b"x-request-id", request_id.encode()),
+            (b"cache-control", b"no-store"),
+            (b"server", b"lighthouse"),
+        ]
         if isinstance(answer, Reply):
             await send_reply(send, answer, headers)
             return answer.status
-        await _send_stream(answer, send, receive, headers)
+        await _send_stream(answer, send, receive, headers, self._bridge.settings.slow_reader_seconds)
         return 200
 
 
@@ -224,10 +228,13 @@ async def _body(call: Call, route: Route) -> Any:
 def decode_body(raw: bytes, kinds: tuple[type, ...]) -> Any:
     """Decode a JSON body as the first of `kinds` whose fields it names; raises Problem 400 or 422."""
     try:
-        kind = kinds[0] if len(kinds) == 1 else _choose(msgspec.json.decode(raw), kinds)
-        return msgspec.json.decode(raw, type=kind)
-    except msgspec.ValidationError as error:
-        raise Problem(422, f"The body is refused: {_sentence(str(error))}") from None
+        try:
+            kind = kinds[0] if len(kinds) == 1 else _choose(msgspec.json.decode(raw), kinds)
+            return msgspec.json.decode(raw, type=kind)
+        except msgspec.ValidationError as error:
+            # A wrong field may stand before a syntax error, which counts more.
+            msgspec.json.decode(raw)
+            raise Problem(422, f"The body is refused: {_sentence(str(error))}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, f"The body is not valid JSON: {_sentence(str(error))}") from None
     except RecursionError:
@@ -253,7 +260,7 @@ def _sentence(text: str) -> str:
 
 
 async def _send_stream(
-    answer: StreamReply, send: Send, receive: Receive, headers: list[tuple[bytes, bytes]]
+    answer: StreamReply, send: Send, receive: Receive, headers: list[tuple[bytes, bytes]], patience: float
 ) -> None:
     slow = False
     start_headers = [(b"content-type", answer.media_type.encode()), (b"x-accel-buffering", b"no"), *headers]
@@ -271,7 +278,7 @@ async def _send_stream(
             if chunk is None:
                 break
             try:
-                async with asyncio.timeout(SLOW_READER_SECONDS):
+                async with asyncio.timeout(patience):
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
             except TimeoutError:
                 slow = True

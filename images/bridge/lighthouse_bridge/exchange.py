@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -21,6 +23,8 @@ JSON = "application/json"
 MSGPACK = "application/msgpack"
 NDJSON = "application/x-ndjson"
 BYTES = "application/octet-stream"
+DISCARD_BYTES = 16 * 1024 * 1024
+DISCARD_SECONDS = 5.0
 _CHUNK = 256 * 1024
 
 
@@ -64,7 +68,17 @@ def reply(answer: msgspec.Struct, status: int = 200) -> Reply:
 class Call:
     """What a handler knows of a request: its checked body and query, its path and its session."""
 
-    __slots__ = ("body", "headers", "parameters", "query", "receive", "request_id", "scope", "session_")
+    __slots__ = (
+        "_unread",
+        "body",
+        "headers",
+        "parameters",
+        "query",
+        "receive",
+        "request_id",
+        "scope",
+        "session_",
+    )
 
     def __init__(self, scope: Mapping[str, Any], receive: Receive, request_id: str) -> None:
         self.scope = scope
@@ -75,6 +89,7 @@ class Call:
         self.session_: Session | None = None
         self.body: Any = None
         self.query: Any = None
+        self._unread = b"transfer-encoding" in self.headers or self.header("content-length") not in {"", "0"}
 
     @property
     def session(self) -> Session:
@@ -104,15 +119,31 @@ class Call:
         if declared.isdigit() and int(declared) > limit:
             raise Problem(413, f"The body has {declared} bytes; at most {limit} are allowed.")
         body = bytearray()
-        while True:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise Problem(400, "The client closed the connection before the body was complete.")
-            body += message.get("body", b"")
+        more = True
+        while more:
+            piece, more = await self._next_piece()
+            body += piece
             if len(body) > limit:
                 raise Problem(413, f"The body has more than {limit} bytes.")
-            if not message.get("more_body"):
-                return bytes(body)
+        return bytes(body)
+
+    async def discard_body(self) -> None:
+        """Read what is left of the body, within bounds: a client that is still sending when the connection
+        closes never sees the answer."""
+        left = DISCARD_BYTES
+        with suppress(Problem, TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while self._unread and left > 0:
+                    piece, _more = await self._next_piece()
+                    left -= len(piece)
+
+    async def _next_piece(self) -> tuple[bytes, bool]:
+        message = await self.receive()
+        if message["type"] == "http.disconnect":
+            self._unread = False
+            raise Problem(400, "The client closed the connection before the body was complete.")
+        self._unread = bool(message.get("more_body"))
+        return message.get("body", b""), self._unread
 
 
 class Handler(Protocol):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -23,9 +25,26 @@ def configure_logs(level: str) -> None:
             _render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
+        logger_factory=_Output,
         cache_logger_on_first_use=True,
     )
+
+
+class _Output:
+    """Writes lines to standard output. What cannot be written, on a full disk say, is lost: a request or a
+    commit must not fail for want of its log line."""
+
+    def __init__(self, *_names: Any) -> None:
+        self._descriptor = sys.stdout.fileno()
+
+    def msg(self, line: bytes) -> None:
+        """Write one line."""
+        rest = line + b"\n"
+        with suppress(OSError):
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+
+    debug = info = warning = error = msg
 
 
 def _render(_logger: Any, _method: str, event: structlog.typing.EventDict) -> bytes:

@@ -11,6 +11,7 @@ from . import metrics
 from .clock import iso, now_us
 from .credentials import Role, open_token, sign_token
 from .events import EventType
+from .experts import list_experts
 
 if TYPE_CHECKING:
     import sqlite3
@@ -135,6 +136,8 @@ class Sessions:
             ).fetchall()
             for session_id, agent_id in expired:
                 _end(transaction, session_id, agent_id, "expired")
+            metrics.pending_validations.set(connection.execute("SELECT count(*) FROM pending").fetchone()[0])
+            metrics.experts_registered.set(len(list_experts(connection, now)))
             return dict(connection.execute("SELECT role, count(*) FROM sessions GROUP BY role").fetchall())
 
         ended = set(self._ended)

@@ -40,6 +40,8 @@ class Settings:
     min_free_bytes: int = 16 * 1024 * 1024
     search_seconds: float = 5.0
     heartbeat_seconds: float = 5.0
+    slow_reader_seconds: float = 10.0
+    rules_reload_seconds: float = 2.0
 
 
 def read_settings(env: Mapping[str, str]) -> Settings:
@@ -69,6 +71,12 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         min_free_bytes=int(_number(env, "LIGHTHOUSE_MIN_FREE_BYTES", default.min_free_bytes, 0, 2**40)),
         search_seconds=_number(env, "LIGHTHOUSE_SEARCH_SECONDS", default.search_seconds, 0.1, 60),
         heartbeat_seconds=_number(env, "LIGHTHOUSE_HEARTBEAT_SECONDS", default.heartbeat_seconds, 0.1, 60),
+        slow_reader_seconds=_number(
+            env, "LIGHTHOUSE_SLOW_READER_SECONDS", default.slow_reader_seconds, 0.1, 600
+        ),
+        rules_reload_seconds=_number(
+            env, "LIGHTHOUSE_RULES_RELOAD_SECONDS", default.rules_reload_seconds, 0.1, 3600
+        ),
     )
 
 

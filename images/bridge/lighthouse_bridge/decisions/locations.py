@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ from .verdict import Decision, Finding, Risk
 
 if TYPE_CHECKING:
     from .rules import Paths
+
+
+_WILDCARDS = re.compile(r"\[[^]]*\]|[*?]")
 
 
 class Locations:
@@ -26,9 +30,11 @@ class Locations:
         inside = self._inside(path)
         names = posixpath.normpath(path) if inside is None else inside
         parts = [part for part in names.split("/") if part]
-        if _matches(parts, self._paths.secret) or (globbed and self._may_be_secret(parts)):
-            what = "may hold secrets; ask for what you need of it"
+        what = "may hold secrets; ask for what you need of it"
+        if _matches(parts, self._paths.secret):
             return _found(Decision.BLOCK, Risk.HIGH, "path.secret", path, what)
+        if globbed and self._may_be_secret(parts):
+            return _found(Decision.REVIEW, Risk.HIGH, "path.secret", path, what)
         if inside is None:
             return self._outside(path, names, write)
         return self._writing(path, parts) if write else None
@@ -75,6 +81,10 @@ class Locations:
 
     def _may_be_secret(self, parts: list[str]) -> bool:
         last = parts[-1] if parts else ""
+        # "*" alone does not aim at anything: it is what a recursive search reads as well.
+        aim = _WILDCARDS.sub("", last)
+        if aim == last or (len(aim) < 2 and not aim.startswith(".")):
+            return False
         return any(
             fnmatchcase(sample, last) and (last[:1] == "." or not sample.startswith("."))
             for sample in self._samples

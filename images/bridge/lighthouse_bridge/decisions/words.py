@@ -109,6 +109,8 @@ def _add_unquoted(source: str, builder: _Builder) -> None:
 def _add_string(node: Node, builder: _Builder) -> None:
     """The content is taken from the source between the expansions: the parser leaves blanks out of its tree."""
     source = node.text or b""
+    if len(source) < 2 or not source.endswith(b'"') or node.has_error:
+        raise WordError("holds a text in quotes that does not end")
     start, end = 1, len(source) - 1
     position = start
     for piece in node.named_children:

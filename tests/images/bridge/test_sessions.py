@@ -1,0 +1,122 @@
+"""Who may do what: join keys, tokens, roles, and how sessions end."""
+
+import time
+
+import pytest
+from lighthouse_bridge.credentials import open_token, sign_token
+
+from tests.images.bridge.support import KEYS, Agent, Bridge
+
+
+def test_each_join_key_opens_a_session_of_its_role(bridge: Bridge) -> None:
+    for role, key in KEYS.items():
+        answer = bridge.http.post(
+            "/session/create", json={"agent_id": "someone"}, headers={"Authorization": f"Bearer {key}"}
+        ).json()
+        assert answer["role"] == role
+        session_id, agent_id, created, signature = answer["session_token"].split(":")
+        assert (len(session_id), agent_id, len(signature)) == (32, "someone", 64)
+        assert abs(float(created) - time.time()) < 60
+        assert answer["session_id"] == session_id
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer wrong", "Basic abc", f"Bearer {KEYS['expert']}x", "Bearer é"]
+)
+def test_a_wrong_join_key_opens_nothing(bridge: Bridge, header: str) -> None:
+    before = bridge.sequence()
+    answer = bridge.http.post(
+        "/session/create",
+        json={"agent_id": "a"},
+        headers={"Authorization": header.encode()} if header else {},
+    )
+    assert answer.status_code == 401
+    assert "join key" in answer.json()["detail"]
+    assert bridge.sequence() == before
+
+
+def test_a_token_that_was_tampered_with_is_refused(expert: Agent) -> None:
+    session_id, agent_id, created, signature = expert.token.split(":")
+    other = "0" * 32
+    for token in (
+        f"{other}:{agent_id}:{created}:{signature}",
+        f"{session_id}:root:{created}:{signature}",
+        f"{session_id}:{agent_id}:{float(created) + 1}:{signature}",
+        f"{session_id}:{agent_id}:{created}:{'0' * 64}",
+        sign_token(b"x" * 48, session_id, agent_id, float(created)),
+        sign_token(b"s" * 48, other, agent_id, float(created)),
+        "x",
+        ":::",
+        "a:b:c:d:e",
+    ):
+        assert (
+            expert.bridge.http.get("/experts", headers={"Authorization": f"Bearer {token}"}).status_code
+            == 401
+        )
+    assert expert.get("/experts").status_code == 200
+    assert open_token(b"s" * 48, expert.token) == (session_id, agent_id)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "needs"),
+    [
+        ("POST", "/validate", "builder"),
+        ("POST", "/shadow/update", "builder"),
+        ("POST", "/shadow/updates", "builder"),
+        ("PUT", "/shadow/blobs/" + "0" * 64, "builder"),
+        ("POST", "/event/store", "builder"),
+        ("GET", "/pending", "operator"),
+    ],
+)
+def test_a_lower_role_is_refused(bridge: Bridge, method: str, path: str, needs: str) -> None:
+    lower = {"builder": ["expert"], "operator": ["expert", "builder"]}[needs]
+    for role in lower:
+        answer = bridge.http.request(method, path, headers=bridge.join(role).headers)
+        assert answer.status_code == 403
+        assert needs in answer.json()["detail"]
+
+
+def test_an_agent_acts_only_in_its_own_name(builder: Agent, expert: Agent) -> None:
+    assert builder.update("own.txt", "x", agent_id="other").status_code == 403
+    body = {"tool_name": "Bash", "tool_input": {"command": "ls"}, "agent_id": "other"}
+    assert builder.post("/validate", body).status_code == 403
+    assert expert.post("/expert/heartbeat", {"agent_id": "other"}).status_code == 403
+    other = expert.bridge.join("builder")
+    mine = {**body, "agent_id": builder.agent_id, "session_token": other.token}
+    assert builder.post("/validate", mine).status_code == 403
+
+
+def test_an_ended_session_is_over(bridge: Bridge) -> None:
+    agent, watcher = bridge.join("expert"), bridge.join("expert")
+    check = {"session_token": agent.token, "agent_id": agent.agent_id}
+    assert watcher.post("/session/validate", check).json() == {"valid": True}
+    assert watcher.post("/session/validate", {**check, "agent_id": "other"}).json() == {"valid": False}
+    assert agent.post("/session/end").status_code == 200
+    assert agent.get("/experts").status_code == 401
+    assert watcher.post("/session/validate", check).json() == {"valid": False}
+
+
+def test_the_fourth_session_of_an_agent_and_role_ends_the_first(bridge: Bridge) -> None:
+    agents = [bridge.join("expert", "crowded") for _ in range(4)]
+    other_role = bridge.join("builder", "crowded")
+    assert [agent.get("/experts").status_code for agent in agents] == [401, 200, 200, 200]
+    assert other_role.get("/experts").status_code == 200
+
+
+def test_experts_register_and_stay_available(bridge: Bridge) -> None:
+    agent = bridge.join("expert", "security-1")
+    assert agent.post("/expert/heartbeat", {"agent_id": "security-1"}).status_code == 404
+    body = {"agent_id": "security-1", "agent_type": "security", "capabilities": ["code_review"]}
+    answer = agent.post("/expert/register", body).json()
+    assert (answer["success"], answer["agent_id"]) == (True, "security-1")
+    assert agent.post("/expert/heartbeat", {"agent_id": "security-1"}).json()["status"] == "available"
+    listed = {e["agent_id"]: e for e in agent.get("/experts").json()["experts"]}
+    assert listed["security-1"]["capabilities"] == ["code_review"]
+
+
+def test_neither_keys_nor_tokens_are_logged(bridge: Bridge, builder: Agent) -> None:
+    builder.validate("ls")
+    bridge.wait_for(lambda: builder.agent_id in bridge.log.read_text())
+    log = bridge.log.read_text()
+    assert builder.token.split(":")[-1] not in log
+    assert not [key for key in KEYS.values() if key in log]
