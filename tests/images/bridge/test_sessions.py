@@ -28,7 +28,7 @@ def test_a_wrong_join_key_opens_nothing(bridge: Bridge, header: str) -> None:
     answer = bridge.http.post(
         "/session/create",
         json={"agent_id": "a"},
-        headers={"Authorization": header.encode()} if header else {},
+        headers={b"Authorization": header.encode()} if header else {},
     )
     assert answer.status_code == 401
     assert "join key" in answer.json()["detail"]
