@@ -24,6 +24,8 @@ Model = TypeVar("Model")
 MSGPACK = "application/msgpack"
 _CHUNK = 1 << 16
 _SILENCE_SECONDS = 15.0
+# For what may be large: the tree, a file of 100 MiB.
+_LONG_SECONDS = 30.0
 # After this many failures in a row, calls fail at once for a while: a queue of doomed waits would be a hang.
 _FAILURES, _REST_SECONDS = 3, 1.0
 _RETRIED = frozenset({429, 500, 502, 503, 504})
@@ -81,7 +83,7 @@ class Bridge:
     def manifest(self, at: str = "") -> Manifest:
         """The whole tree, now or at an ISO time; raises BridgeError."""
         query = f"?at={quote(at)}" if at else ""
-        body = self._call("GET", f"/shadow/tree{query}", "tree", accept=MSGPACK, seconds=30)
+        body = self._call("GET", f"/shadow/tree{query}", "tree", accept=MSGPACK, patience=_LONG_SECONDS)
         return self._decode(body, Manifest, "tree")
 
     def blobs(self, digests: list[str]) -> dict[str, bytes]:
@@ -95,7 +97,7 @@ class Bridge:
 
     def blob(self, digest: str) -> bytes:
         """One content; raises BridgeError."""
-        return self._call("GET", f"/shadow/blobs/{digest}", "blob", seconds=30)
+        return self._call("GET", f"/shadow/blobs/{digest}", "blob", seconds=_LONG_SECONDS)
 
     def document(self, path: str) -> bytes:
         """The JSON document about a file; raises BridgeError."""
@@ -160,16 +162,20 @@ class Bridge:
         payload: bytes | None = None,
         accept: str = "",
         seconds: float = 0,
+        patience: float = 0,
     ) -> bytes:
-        """Ask, and ask again on passing faults, within the time limit."""
+        """Ask, and ask again on passing faults, for `seconds` in all and `patience` seconds of silence."""
         if time.monotonic() < self._rest_until:
             raise self._failure(route, "it failed before and is left alone for a second")
-        deadline = time.monotonic() + (seconds or self._settings.bridge_seconds)
+        patience = patience or self._settings.bridge_seconds
+        deadline = time.monotonic() + max(seconds, patience)
+        # A silent bridge is not asked twice: its silence has used the reader's time up.
+        last_start = time.monotonic() + patience
         pause, why = 0.05, ""
         for _ in range(4):
             started = time.perf_counter_ns()
             try:
-                status, body = self._once(method, path, payload, accept, deadline)
+                status, body = self._once(method, path, payload, accept, patience, deadline)
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 status, body, why = 0, b"", str(error) or type(error).__name__
             self._metrics.bridge[(route, str(status or "error"))].add(time.perf_counter_ns() - started)
@@ -184,8 +190,8 @@ class Bridge:
             elif status and status not in _RETRIED:
                 self._failures = 0
                 raise self._failure(route, f"it answered {status} to {path}")
-            why = why or f"it answered {status}"
-            if time.monotonic() + pause >= deadline:
+            why = f"it answered {status}" if status else why
+            if time.monotonic() + pause >= last_start:
                 break
             time.sleep(pause)
             pause *= 2
@@ -195,9 +201,10 @@ class Bridge:
         raise self._failure(route, why)
 
     def _once(
-        self, method: str, path: str, payload: bytes | None, accept: str, deadline: float
+        self, method: str, path: str, payload: bytes | None, accept: str, patience: float, deadline: float
     ) -> tuple[int, bytes]:
-        response = self._open(method, path, payload, accept, max(0.05, deadline - time.monotonic()))
+        silence = max(0.05, min(patience, deadline - time.monotonic()))
+        response = self._open(method, path, payload, accept, silence)
         try:
             body = _read(response, deadline)
         except BaseException:

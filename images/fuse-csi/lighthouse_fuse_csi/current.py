@@ -22,6 +22,8 @@ class Current:
     def __init__(self, project: Project, versions: Versions, wait_seconds: float) -> None:
         self._versions = versions
         self.root: Folder = Gate(project, project.tree.root, wait_seconds)
+        # Whoever asks by number meets the gate too.
+        project.tree.nodes[self.root.nodeid] = self.root
 
     def node(self, nodeid: int, *, wait: bool) -> Node | None:
         """A replaced file; what the tree has now is found before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import socket
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 _TICK_SECONDS = 0.25
+_REFUSAL_SECONDS = 1.0
 
 
 class Handoff(Thread):
@@ -48,6 +50,7 @@ class Handoff(Thread):
         self._reader.setblocking(False)
         self._selector.register(self._reader, selectors.EVENT_READ, None)
         self._waiting: dict[str, Hello] = {}
+        self._refused: list[tuple[float, socket.socket]] = []
         pods.changed = self._wake
         self.turn_at = time.monotonic()
 
@@ -128,11 +131,10 @@ class Handoff(Thread):
         if reason:
             self._count("hello", "refused")
             _log.warning("dial refused", pod=pod.uid, uid=uid, reason=reason)
-            with connection:
-                try:
-                    channel.send(connection, Refused(reason))
-                except ClosedError:
-                    return
+            with contextlib.suppress(ClosedError):
+                channel.send(connection, Refused(reason))
+            # Closed at once, with what the dialler said unread, it would not get the answer.
+            self._refused.append((time.monotonic(), connection))
             return
         self._drop(pod)
         connection.setblocking(False)
@@ -214,6 +216,8 @@ class Handoff(Thread):
 
     def _check_deadlines(self) -> None:
         now = time.monotonic()
+        while self._refused and now - self._refused[0][0] > _REFUSAL_SECONDS:
+            self._refused.pop(0)[1].close()
         for pod in self._pods.all():
             late = now - pod.alive_at > self._abort_seconds
             if pod.data is not None and pod.taken and not pod.aborted and late:

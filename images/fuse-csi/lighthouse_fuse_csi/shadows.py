@@ -59,14 +59,12 @@ class Shadows:
     def node(self, nodeid: int, *, wait: bool) -> Node | None:
         """A document seen before, or a folder."""
         del wait
-        found: Node | None = self._versions.get(nodeid)
-        if found is None:
-            folder = self._project.tree.nodes.get(moved(nodeid, Area.CURRENT))
-            if folder is self._project.tree.root:
-                return self.root
-            if isinstance(folder, TreeFolder):
-                return ShadowFolder(folder, self)
-        return found
+        if nodeid == self.root.nodeid:
+            return self.root
+        folder = self._project.tree.nodes.get(moved(nodeid, Area.CURRENT))
+        if isinstance(folder, TreeFolder):
+            return ShadowFolder(folder, self)
+        return self._versions.get(nodeid)
 
     def document(self, path: str, *, wait: bool) -> Node:
         """The document of a file; raises SlowError, BridgeError."""

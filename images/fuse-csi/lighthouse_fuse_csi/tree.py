@@ -51,7 +51,7 @@ class TreeFolder(Folder):
         self.mtime_us = mtime_us
         self.children: dict[bytes, ContentFile | TreeFolder] = {}
         self.folders = 0
-        self._listing: Listing | None = None
+        self._listing: tuple[int, Listing | None] = (0, None)
 
     def attributes(self, *, wait: bool) -> bytes:
         del wait
@@ -63,16 +63,18 @@ class TreeFolder(Folder):
 
     def listing(self, *, wait: bool) -> Listing:
         del wait
-        listing = self._listing
-        if listing is None:
+        made_at, listing = self._listing
+        # The time is read first: a listing made during a change is made again after it.
+        now = self.mtime_us
+        if listing is None or made_at != now:
             # list() takes the members at one instant; the events' thread may change them any time.
-            listing = self._listing = Listing(self.nodeid, list(self.children.items()))
+            listing = Listing(self.nodeid, list(self.children.items()))
+            self._listing = (now, listing)
         return listing
 
     def changed(self, mtime_us: int, *, live: bool) -> None:
         """Note that names came or went; a live change always moves the time, which is what caches look at."""
         self.mtime_us = max(self.mtime_us + live, mtime_us)
-        self._listing = None
 
 
 class Change:
