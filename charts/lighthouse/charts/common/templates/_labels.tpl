@@ -19,11 +19,17 @@ app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
 {{- /* Labels of a pod template: those of the object and podLabels. Without helm.sh/chart, so that a new
-       version of the chart restarts only what it changes. Arguments: context, component, extra (optional, wins). */ -}}
+       version of the chart restarts only what it changes, and without capabilities for network access: values
+       that label everything must not open a flow. Arguments: context, component, extra (optional, wins). */ -}}
 {{- define "lighthouse.podLabels" -}}
 {{- $labels := omit (fromYaml (include "lighthouse.labels" .)) "helm.sh/chart" -}}
-{{- $own := merge (deepCopy (.extra | default dict)) $labels -}}
-{{- toYaml (merge $own (deepCopy .context.Values.podLabels)) -}}
+{{- $labels = merge $labels (deepCopy .context.Values.podLabels) -}}
+{{- range $key := keys $labels -}}
+{{- if hasPrefix "lighthouse.dev/access-" $key -}}
+{{- $labels = omit $labels $key -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml (merge (deepCopy (.extra | default dict)) $labels) -}}
 {{- end -}}
 
 {{- /* Labels that make the API server hold a namespace to a PodSecurity level at a fixed version.

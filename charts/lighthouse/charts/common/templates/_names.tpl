@@ -27,6 +27,10 @@ templates of every chart of an umbrella into one namespace.
 {{- include "lighthouse.fullname" . }}-fuse-csi
 {{- end -}}
 
+{{- define "lighthouse.bridge.namespace" -}}
+{{- .Release.Namespace -}}
+{{- end -}}
+
 {{- define "lighthouse.agents.namespace" -}}
 {{- include "lighthouse.namespace" (dict "context" . "suffix" "agents") -}}
 {{- end -}}
