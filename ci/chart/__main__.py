@@ -1,4 +1,4 @@
-"""Write what is generated from the chart's values files, or check that it is current."""
+"""Write what is generated from the chart's values files and its table of flows, or check that it is current."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from ci.chart.flows import flows_section, read_flows
 from ci.chart.readme import values_section
 from ci.chart.schema import component_schema, umbrella_schema
 from ci.chart.values import ValuesError, read_values
@@ -48,6 +49,9 @@ def generated(chart: Path) -> dict[Path, str]:
     for word, text in words.items():
         readme = readme.replace("{{" + word + "}}", text)
     files[chart / "README.md"] = readme
+    flows = flows_section(read_flows(chart / "files" / "flows.yaml"))
+    page = (HERE / "security.md").read_text().replace("{{flows}}", flows)
+    files[chart.parents[1] / "docs" / "security.md"] = page
     return files
 
 
