@@ -70,8 +70,9 @@ def apply_rule(
     if own.decision is not Decision.APPROVE:
         return [own]
     _check_options(rule, arguments)
-    if arguments.uncertain and not rule.dynamic:
-        raise Mismatch(f"the argument {arguments.uncertain[0].raw[:80]!r} is only known when the shell runs")
+    uncertain = [word for word in arguments.uncertain if word.dynamic or not rule.globs]
+    if uncertain and not rule.dynamic:
+        raise Mismatch(f"the argument {uncertain[0].raw[:80]!r} is only known when the shell runs")
     operands = arguments.operands
     if rule.max_operands is not None and len(operands) > rule.max_operands:
         raise Mismatch(

@@ -72,8 +72,10 @@ class CommandRule(_Data):
     pattern_options: list[Option] = []
     operand: str = ""
     max_operands: int | None = None
-    # Whether words only the shell knows may be operands.
+    # Whether words only the shell knows may be operands, or at least patterns for file names that begin with a
+    # wildcard: they may become names that look like options.
     dynamic: bool = False
+    globs: bool = False
 
 
 class Program(_Data):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import tree_sitter_bash
@@ -160,13 +161,26 @@ class _Reader:
             self._substitutions(node, depth)
             return
         seen_pipe = False
+        source: Command | None = None
         for child in node.children:
             if child.is_named:
+                first = len(self.parts)
                 self.statement(child, depth + 1, piped=piped or seen_pipe)
+                if node.type == "pipeline":
+                    source = self._link(first, source, child)
             elif child.type in {"|", "|&"}:
                 seen_pipe = True
             elif child.type not in _TOKENS:
                 self.opaque(node, f"holds {child.type!r}, which is not judged")
+
+    def _link(self, first: int, source: Command | None, node: Node) -> Command | None:
+        """Tell a command of a pipeline which one it reads from; returns the command the next one reads from."""
+        last = self.parts[-1] if len(self.parts) > first else None
+        if node.type != "command" or not isinstance(last, Command):
+            return None
+        linked = replace(last, source=source)
+        self.parts[-1] = linked
+        return linked
 
     def _loop_variable(self, node: Node) -> None:
         variable = node.child_by_field_name("variable")

@@ -21,12 +21,13 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program and its arguments; `piped` when it reads another command's output."""
+    """A program and its arguments; `piped` when it reads another's output, of `source` if that is one command."""
 
     raw: str
     name: Word
     arguments: tuple[Word, ...]
     piped: bool = False
+    source: Command | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _UNKNOWN = Word("…", "", dynamic=True)
+# A name that find prints or fills in: it begins with one of the places find was told to search.
+_FOUND = Word("…", "./found")
+_PRINTS_OTHERWISE = frozenset({"-printf", "-exec", "-execdir", "-ok", "-okdir", "-ls"})
 
 
 class UnwrapError(ValueError):
@@ -94,9 +97,9 @@ def _unwrap_command(wrapper: Wrapper, command: Command) -> Unwrapped:
         raise UnwrapError("it names no command to run")
     name, *rest = words[position:]
     if wrapper.appends:
-        rest.append(_UNKNOWN)
+        rest.append(_FOUND if _lists_found(command.source) else _UNKNOWN)
     raw = " ".join(word.raw for word in words[position:])
-    inner = Command(raw, name, tuple(rest), command.piped)
+    inner = Command(raw, name, tuple(rest), command.piped, command.source)
     return Unwrapped(commands=(inner,), assignments=tuple(assignments))
 
 
@@ -142,6 +145,21 @@ def _unwrap_module(wrapper: Wrapper, command: Command) -> Unwrapped:
     return Unwrapped(remainder=command)
 
 
+def _fill(word: Word) -> Word:
+    if word.text == "{}":
+        return _FOUND
+    return _UNKNOWN if "{}" in word.text else word
+
+
+def _lists_found(source: Command | None) -> bool:
+    """Whether a command is a find that prints nothing but what it found."""
+    return (
+        source is not None
+        and source.name.text == "find"
+        and not any(word.dynamic or word.text in _PRINTS_OTHERWISE for word in source.arguments)
+    )
+
+
 def _unwrap_exec(command: Command) -> Unwrapped:
     remainder: list[Word] = []
     commands: list[Command] = []
@@ -157,7 +175,7 @@ def _unwrap_exec(command: Command) -> Unwrapped:
         if not words or not inner:
             raise UnwrapError("its -exec has no command or no end")
         words.pop(0)
-        filled = [_UNKNOWN if "{}" in part.text else part for part in inner]
+        filled = [_fill(part) for part in inner]
         raw = " ".join(part.raw for part in inner)
         commands.append(Command(raw, filled[0], tuple(filled[1:])))
     rest = Command(command.raw, command.name, tuple(remainder), command.piped)
