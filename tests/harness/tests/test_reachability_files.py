@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from lighthouse_harness.manifests import read_objects
@@ -89,17 +88,11 @@ def test_the_table_of_the_sound_chart_is_all_that_is_open(tmp_path: Path) -> Non
     assert verdict.findings == ()
 
 
-def _run(chart: Path, flows: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "flows", "--chart", chart]
-    command += ["--flows", flows, "--kubernetes-version=1.37", "--helm-major=4", "--release-namespace=shop"]
-    return subprocess.run(
-        list(map(str, command)), cwd=chart.parent, capture_output=True, text=True, check=False, timeout=120
-    )
-
-
-def test_the_gates_hold_a_chart_against_the_users_table(chart: Path, tmp_path: Path) -> None:
+def test_the_gates_hold_a_chart_against_the_users_table(
+    chart: Path, tmp_path: Path, run_gates: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     narrower = "\n".join(line for line in FLOWS.splitlines() if "payments" not in line)
-    result = _run(chart, written(tmp_path, narrower))
+    result = run_gates(chart, "-k", "flows", "--kubernetes-version=1.37", "--flows", written(tmp_path, narrower))
     assert result.returncode == 1
     assert "1 finding(s) in 1 render(s)" in result.stdout
     assert "'shop/web -> internet 443/TCP open'" in result.stdout

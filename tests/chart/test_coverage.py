@@ -1,0 +1,86 @@
+"""Every branch of every template is rendered by some test, or is known to be out of reach, with the reason."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from lighthouse_harness.coverage import coverage
+
+from .conftest import profiles, request_for
+
+if TYPE_CHECKING:
+    from lighthouse_harness.model import Request
+    from lighthouse_harness.render import Renderer
+
+pytestmark = pytest.mark.heavy
+
+NOTE = {"example.com/note": "x"}
+ADMITTED: tuple[dict[str, Any], ...] = (
+    {
+        "agents": {
+            "namespace": {"annotations": NOTE},
+            "serviceAccount": {"annotations": NOTE},
+            "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+            "runtimeClassName": "gvisor",
+            "image": {"registry": ""},
+        },
+        "bridge": {
+            "service": {"annotations": NOTE},
+            "serviceAccount": {"annotations": NOTE},
+            "persistence": {"storageClass": "fast"},
+        },
+        "fuse-csi": {
+            "namespace": {"annotations": NOTE},
+            "serviceAccount": {"annotations": NOTE},
+            "priorityClassName": "",
+            "tolerations": [],
+        },
+    },
+    {"agents": {"experts": {"security": None, "architecture": None}}},
+    {"agents": {"enabled": False}},
+    {"agents": {"enabled": False}, "bridge": {"enabled": False}},
+    {"bridge": {"persistence": {"existingClaim": "claim"}}},
+    {"networkPolicies": {"denyReleaseNamespace": False}},
+)
+REFUSED: tuple[dict[str, Any], ...] = (
+    {"bridge": {"drainSeconds": 60}},
+    {"bridge": {"enabled": False}},
+    {"bridge": {"keys": {"existingSecret": "keys"}}},
+    {"bridge": {"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}},
+    {"agents": {"terminationGracePeriodSeconds": 20}},
+    {"fuse-csi": {"stopDelaySeconds": 60}},
+    {"global": {"unknown": "x"}},
+    {"enabled": True},
+    {"bridge": {"podLabels": {"lighthouse.dev/access-bridge": "true"}}},
+    {"agents": {"podLabels": {"lighthouse.dev/access-x": "true"}}},
+)
+OUT_OF_REACH = {
+    r"range .*\(does not hold\)": "what the chart ranges over is never empty, or guarded by a with",
+    r"if \.Chart\.IsRoot": "needs a chart that depends on this one",
+    r"if \$expert \(": "an expert that is null is gone before templates see it",
+    r"if ne \$level": "NOTES.txt asks a cluster for the namespace, and no cluster is there",
+    r"if not \(semverCompare": "Helm itself refuses such a cluster before any template",
+}
+"""Branches that no render of the chart alone can come through, as patterns, and why."""
+
+
+def _requests() -> list[Request]:
+    plain = request_for("default")
+    cases = [request_for(profile) for profile in profiles()]
+    cases += [replace(plain, overrides=values) for values in (*ADMITTED, *REFUSED)]
+    cases += [replace(plain, release=name) for name in ("shared", "a" * 53, f"lighthouse-{'a' * 42}")]
+    cases += [replace(plain, namespace="n" * 60)]
+    cases += [replace(plain, upgrade=True), replace(plain, kubernetes="1.30.0")]
+    return cases
+
+
+def test_every_branch_is_rendered_or_out_of_reach(renderer: Renderer) -> None:
+    result = coverage(renderer, _requests())
+    unknown = [
+        str(place) for place in result.missed if not any(re.search(text, str(place)) for text in OUT_OF_REACH)
+    ]
+    assert unknown == []
+    assert result.share > 0.85
