@@ -1,5 +1,7 @@
 """However a dangerous command is wrapped, it is not approved."""
 
+import time
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lighthouse_bridge.decisions.judge import Judge
@@ -136,7 +138,22 @@ def test_what_is_approved_names_no_removal_outside_quotes(tail: str) -> None:
         assert all(getattr(name, "text", name) != "rm" for name in names)
 
 
-def test_deep_nesting_is_reviewed_quickly() -> None:
+def test_no_text_keeps_the_judge_busy() -> None:
+    for text in (
+        "a|" * 8000,
+        "[[" * 8000,
+        "<<E " * 4000,
+        "a;" * 8000,
+        "${" * 8000,
+        "case x in " * 1600,
+        "a&&" * 5000,
+    ):
+        started = time.perf_counter()
+        assert JUDGE.decide("Bash", {"command": text}).decision.status == "review_required"
+        assert time.perf_counter() - started < 2, text[:20]
+
+
+def test_deep_nesting_is_reviewed() -> None:
     for text in (
         "(" * 5000 + "ls" + ")" * 5000,
         "$(" * 3000 + "ls" + ")" * 3000,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_LENGTH = 16_384
 MAX_DEPTH = 40
+# The parser needs time quadratic in these: 1,000 take about 50 ms.
+MAX_OPERATORS = 1000
 _BLANK = re.compile(rb"(?:[ \t\n]|\\\n)*")
 _SPLIT_WORD = re.compile(r"[^ \t\n]\\\n[^ \t\n]")
 _NESTING = frozenset(
@@ -77,6 +79,8 @@ def parse_shell(text: str) -> list[Part]:
     """Every part of a script: commands, redirections and assignments at any depth, and what is not known."""
     if len(text) > MAX_LENGTH:
         return [Opaque(text[:80], f"is longer than {MAX_LENGTH} characters")]
+    if sum(text.count(operator) for operator in "|&;<[") > MAX_OPERATORS:
+        return [Opaque(text[:80], f"has more than {MAX_OPERATORS} operators")]
     strange = next((char for char in text if _is_strange(char)), None)
     if strange is not None:
         return [
