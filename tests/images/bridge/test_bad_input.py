@@ -4,6 +4,7 @@ import hashlib
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -215,8 +216,12 @@ def test_no_client_stores_an_event_that_only_the_bridge_may_make(untouched: Agen
 def test_broken_http_never_gets_a_5xx(untouched: Agent, raw: bytes) -> None:
     with socket.create_connection(("127.0.0.1", untouched.bridge.port), 5) as connection:
         connection.sendall(raw)
-        connection.shutdown(socket.SHUT_WR)
-        status = connection.recv(4096).split(b" ")[1:2]
+        status: list[bytes] = []
+        # The server may have answered and closed before all of this was sent.
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionResetError):
+            status = connection.recv(4096).split(b" ")[1:2]
     assert not status or status[0].startswith(b"4")
 
 
