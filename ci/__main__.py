@@ -74,7 +74,7 @@ def up(nodes: int, project: Path) -> None:
             with steps.step("remove what an earlier cluster left") as step:
                 step.note(", ".join(lifecycle.remove()) or "nothing")
             with steps.step(f"Kubernetes with {len(wanted)} node{'s' if len(wanted) > 1 else ''}"):
-                lifecycle.start(wanted, programs, pause.reference)
+                lifecycle.start(wanted, programs, tools.result() / "kubectl", pause.reference)
         cluster = release.Cluster(tools.result(), KUBECONFIG)
         kubectl = cluster.tools / "kubectl"
         with steps.step("load images into the nodes") as step:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ci.cluster import cgroups, network
+from ci.cluster.calico import define_resources, start_calico
 from ci.cluster.control_plane import PKI, is_ready, server, start_control_plane, start_etcd, wait_ready
 from ci.cluster.network import Node
 from ci.cluster.node import start_containerd, start_kubelet
@@ -43,7 +44,7 @@ def is_healthy(nodes: list[Node], programs: Path) -> bool:
         recorded = json.loads(RECORD.read_text())
     except (OSError, ValueError):
         return False
-    expected = {"containerd", "kubelet", "kube-proxy"}
+    expected = {"calico-felix", "containerd", "kubelet", "kube-proxy"}
     running = cgroups.system_processes()
     whole = all(
         expected <= {name for name, pids in running.get(node.name, {}).items() if pids} for node in nodes
@@ -52,7 +53,7 @@ def is_healthy(nodes: list[Node], programs: Path) -> bool:
     return same and whole and is_ready(nodes[0])
 
 
-def start(nodes: list[Node], programs: Path, sandbox: str) -> None:
+def start(nodes: list[Node], programs: Path, kubectl: Path, sandbox: str) -> None:
     """Start a cluster; whatever another one left is removed first."""
     network.check_host_routes()
     STATE.mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -67,7 +68,9 @@ def start(nodes: list[Node], programs: Path, sandbox: str) -> None:
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda node: start_containerd(node, programs, sandbox), nodes))
     wait_ready(first)
+    define_resources(kubectl, programs)
     for node in nodes:
+        start_calico(node, programs, authority, server(first))
         start_kubelet(node, programs, authority, server(first))
     RECORD.write_text(json.dumps({"nodes": len(nodes), "programs": str(programs)}))
 

@@ -24,25 +24,6 @@ def socket(node: Node) -> Path:
 
 def start_containerd(node: Node, programs: Path, sandbox: str) -> None:
     """Start containerd and wait for its socket; `sandbox` is the image that holds each pod's namespaces."""
-    # Pods are routed one by one (ptp) rather than bridged, so that service addresses work between pods of one node
-    # without bridge netfilter.
-    network = {
-        "cniVersion": "1.0.0",
-        "name": "lighthouse",
-        "plugins": [
-            {
-                "type": "ptp",
-                "ipMasq": False,
-                "ipam": {
-                    "type": "host-local",
-                    "ranges": [[{"subnet": str(node.pods)}]],
-                    "routes": [{"dst": "0.0.0.0/0"}],
-                },
-            },
-            {"type": "portmap", "capabilities": {"portMappings": True}},
-        ],
-    }
-    (node_path(node, "/etc/cni/net.d") / "10-lighthouse.conflist").write_text(json.dumps(network))
     config = node_state(node) / "containerd.toml"
     config.write_text(f"""\
 version = 3
@@ -53,7 +34,7 @@ version = 3
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
 [plugins.'io.containerd.cri.v1.runtime'.cni]
-  bin_dirs = ["{CNI_PROGRAMS}"]
+  bin_dirs = ["{CNI_PROGRAMS}", "{programs}"]
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
