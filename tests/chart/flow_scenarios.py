@@ -1,0 +1,162 @@
+"""What the table of flows should make open: who its parties are, under which values, in which cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lighthouse_harness.model import Object, Render, Request
+from lighthouse_harness.network_endpoints import Port, outside
+from lighthouse_harness.network_environment import default_environment, workload
+from lighthouse_harness.network_flows import parse_flows
+from lighthouse_harness.reachability import Network, network_of
+
+from ci.chart.flows import read_flows
+
+from .conftest import CHART
+
+if TYPE_CHECKING:
+    from lighthouse_harness.network_environment import Environment
+    from lighthouse_harness.network_flows import Flow
+
+    from ci.chart.flows import Party
+
+TABLE = CHART / "files" / "flows.yaml"
+COMPONENTS = ("bridge", "agents", "fuse-csi")
+CAPABILITY = {"lighthouse.dev/access-bridge": "true"}
+EVERY_PROTOCOL = ["TCP", "UDP", "SCTP"]
+LISTENING = tuple(Port(number, "TCP", f"p{number}") for number in (8080, 8081, 8765))
+BUILDERS = "10.250.0.0/24"
+BRIDGE_LABELS = {
+    "app.kubernetes.io/name": "lighthouse",
+    "app.kubernetes.io/instance": "lighthouse",
+    "app.kubernetes.io/component": "bridge",
+}
+
+
+def named(namespace: str, **labels: str) -> dict[str, Any]:
+    """A peer: the pods of a namespace, all or by a label."""
+    peer: dict[str, Any] = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+    return peer | ({"podSelector": {"matchLabels": labels}} if labels else {})
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Values, and what they make of the table: who the parties are, and which flows are open besides."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    peers: dict[str, list[str]] = field(default_factory=dict)
+    """Endpoints of the parties that values list."""
+    dns: str = "kube-system/coredns"
+    dns_ports: tuple[int, ...] = (53,)
+    release: str = "lighthouse"
+    namespace: str = "lighthouse"
+    also_open: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Those that are installed."""
+        return tuple(name for name in COMPONENTS if self.values.get(name, {}).get("enabled", True))
+
+    def namespace_of(self, component: str) -> str:
+        """Where a component runs."""
+        return self.namespace if component == "bridge" else f"{self.namespace}-{component}"
+
+
+OPENING = {
+    "networkPolicies": {
+        "clients": [{"ipBlock": {"cidr": BUILDERS}}, named("ci", role="hook")],
+        "monitoring": [named("monitoring", **{"app.kubernetes.io/name": "prometheus"})],
+    }
+}
+STRAYING_LABELS: dict[str, Any] = {
+    "global": {"commonLabels": CAPABILITY},
+    **{name: {"podLabels": CAPABILITY, "extraLabels": CAPABILITY} for name in COMPONENTS},
+}
+NEIGHBOURS = ["lighthouse/unlabelled", "lighthouse/labelled"]
+REST = ["strangers/*", "ci/*", "kube-system/*", "monitoring/*", "ingress-controller/*", "*", *NEIGHBOURS]
+SCENARIOS = {
+    "default": Scenario(),
+    "clients and Prometheus admitted": Scenario(
+        OPENING, {"clients": ["builders", "ci/hook"], "monitoring": ["monitoring/prometheus"]}
+    ),
+    "DNS of OpenShift": Scenario(
+        {"networkPolicies": {"dns": {"peers": [named("openshift-dns")], "ports": [5353]}}},
+        dns="openshift-dns/dns",
+        dns_ports=(5353,),
+    ),
+    "without driver": Scenario({"fuse-csi": {"enabled": False}}),
+    "bridge alone": Scenario({"fuse-csi": {"enabled": False}, "agents": {"enabled": False}}),
+    "driver alone": Scenario({"bridge": {"enabled": False}, "agents": {"enabled": False}}),
+    "capabilities on everything": Scenario(STRAYING_LABELS),
+    "another release": Scenario(release="shop", namespace="team"),
+    "shared namespace": Scenario(
+        {"networkPolicies": {"denyReleaseNamespace": False}},
+        also_open=(
+            {"from": NEIGHBOURS, "to": REST, "port": "*", "protocol": EVERY_PROTOCOL, "why": "not ours"},
+            {"from": REST, "to": NEIGHBOURS, "port": "*", "protocol": EVERY_PROTOCOL, "why": "not ours"},
+        ),
+    ),
+}
+
+
+def neighbours(scenario: Scenario) -> list[Object]:
+    """Pods of others in our namespaces, one without labels and one with every capability each."""
+    return [
+        workload(f"{scenario.namespace_of(component)}/{name}", labels, *LISTENING)
+        for component in scenario.components
+        for name, labels in (("unlabelled", {}), ("labelled", CAPABILITY))
+    ]
+
+
+def surroundings(scenario: Scenario) -> Environment:
+    """A cluster with strangers who wear our labels, builders outside, and the DNS servers of the scenario."""
+    strangers = [
+        workload("strangers/unlabelled", {}, *LISTENING),
+        workload("strangers/labelled", CAPABILITY, *LISTENING),
+        workload("strangers/disguised", BRIDGE_LABELS, *LISTENING),
+        workload("ci/hook", {"role": "hook"}),
+        workload("ci/other", CAPABILITY),
+    ]
+    if scenario.dns != "kube-system/coredns":
+        ports = [Port(n, p, f"dns-{p.lower()}") for n in scenario.dns_ports for p in ("UDP", "TCP")]
+        strangers.append(workload(scenario.dns, {"dns": "default"}, *ports))
+    return default_environment().plus(strangers, [outside("builders", "10.250.0.7")])
+
+
+def network(render: Render, scenario: Scenario) -> Network:
+    """Everything that can send or receive; the neighbours count as ours, so that all of their cells do."""
+    return network_of((*render.objects, *neighbours(scenario)), surroundings(scenario))
+
+
+def endpoints(party: Party, scenario: Scenario) -> list[str]:
+    """Patterns of the endpoints that a party should be; none if it is nobody here."""
+    if party.peers:
+        return [scenario.dns] if party.name == "dns" else scenario.peers.get(party.name, [])
+    present = [name for name in party.namespaces_of if name in scenario.components]
+    prefix = scenario.release if "lighthouse" in scenario.release else f"{scenario.release}-lighthouse"
+    if party.component:
+        return [f"{scenario.namespace_of(name)}/{prefix}-{name}*" for name in present]
+    assert {party.label: "true"} == CAPABILITY, f"say in this test which pods should have {party.label}"
+    agents = [f"{scenario.namespace_of(name)}/{prefix}-agents-*" for name in present if name == "agents"]
+    return agents + [f"{scenario.namespace_of(name)}/labelled" for name in present]
+
+
+def expected(scenario: Scenario) -> tuple[Flow, ...]:
+    """The table, with its parties as they are in the scenario."""
+    rows: list[dict[str, Any]] = []
+    for flow in read_flows(TABLE):
+        assert flow.ports or flow.ports_value == "networkPolicies.dns.ports"
+        source, destination = endpoints(flow.source, scenario), endpoints(flow.destination, scenario)
+        if source and destination:
+            ports, protocols = list(flow.ports or scenario.dns_ports), list(flow.protocols)
+            row = {"from": source, "to": destination, "port": ports, "protocol": protocols, "why": flow.why}
+            rows.append(row)
+    return parse_flows([*rows, *scenario.also_open])
+
+
+def request_of(scenario: Scenario, major: int = 4) -> Request:
+    """The render of a scenario."""
+    return Request(
+        CHART, overrides=scenario.values, release=scenario.release, namespace=scenario.namespace, helm=major
+    )
