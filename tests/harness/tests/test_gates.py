@@ -9,6 +9,7 @@ import pytest
 from lighthouse_harness.editing import edited, with_value, without
 from lighthouse_harness.gates import GATES, Gate, Settings
 from lighthouse_harness.model import MISSING, EmptySelectionError, PathError, Render
+from lighthouse_harness.secrets import secret_leaks
 
 if TYPE_CHECKING:
     from lighthouse_harness.findings import Finding
@@ -139,6 +140,23 @@ def test_each_break_is_found_by_the_check_that_is_named_for_it(
     findings = [finding for finding in _findings(with_value(sound, address, value)) if finding.check == check]
     assert findings, f"{address} = {value!r} passes"
     assert all(finding.object and finding.fix for finding in findings)
+
+
+HARMLESS = (
+    ('Deployment/shop/web metadata.annotations["cert-manager.io/inject-ca-from-secret"]', "shop/web-ca"),
+    (f"{WEB}.env[1]", {"name": "TOKEN_FILE", "value": "/etc/web/token"}),
+    (f"{WEB}.env[1]", {"name": "SECRET_NAME", "value": "web"}),
+    (f"{WEB}.env[1]", {"name": "PASSWORD_MIN_LENGTH", "value": "12"}),
+    (f"{WEB}.env[1]", {"name": "TOKEN_TTL_SECONDS", "value": "3600"}),
+    (f"{WEB}.env[1]", {"name": "DATABASE_URL", "value": "postgres://web:$(PASSWORD)@db/web"}),
+    ("ConfigMap/shop/web data.commit", "0f3c9a7b1e5d2846a0b9c8d7e6f5a4b3c2d1e0f9"),
+    ("ConfigMap/shop/web data.motto", "thequickbrownfoxjumpsoverthelazydog"),
+)
+
+
+@pytest.mark.parametrize(("address", "value"), HARMLESS)
+def test_what_only_sounds_like_a_secret_is_no_finding(sound: Render, address: str, value: Any) -> None:
+    assert [str(finding) for finding in secret_leaks(with_value(sound, address, value)).findings] == []
 
 
 def test_a_container_that_is_broken_twice_is_found_twice(sound: Render) -> None:
