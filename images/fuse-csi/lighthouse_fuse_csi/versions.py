@@ -62,16 +62,19 @@ class Versions:
         self._fetch = fetch
         self._journal = Journal(path)
         self._lock = Lock()
-        self._files: dict[int, ContentFile] = {}
-        for data in self._journal.records[-_KEPT:]:
-            each = msgspec.msgpack.decode(data, type=_Record)
-            self._files[each.nodeid] = self._make(each)
+        # Those of an earlier process stay packed until they are asked for: most never are.
+        self._files: dict[int, ContentFile | bytes] = {
+            int.from_bytes(data[:8], "big"): data for data in self._journal.records[-_KEPT:]
+        }
         self._written = len(self._journal.records)
         self._journal.records = []
 
     def get(self, nodeid: int) -> ContentFile | None:
         """The file of this number."""
-        return self._files.get(nodeid)
+        file = self._files.get(nodeid)
+        if isinstance(file, bytes):
+            file = self._files[nodeid] = self._make(msgspec.msgpack.decode(file[8:], type=_Record))
+        return file
 
     def keep(self, files: Iterable[ContentFile]) -> None:
         """Answer for these files from now on."""
@@ -98,7 +101,7 @@ class Versions:
         digest = hashlib.sha256(content).digest()
         nodeid = number(area, b"v%d,%b,%b" % (mtime_us, digest, source.encode()))
         self._contents.keep(digest, content)
-        known = self._files.get(nodeid)
+        known = self.get(nodeid)
         if known is not None:
             return known
         file = self._make(_Record(nodeid, digest, len(content), mtime_us, FILE_MODE, source))
@@ -113,7 +116,9 @@ class Versions:
         )
 
 
-def _pack(file: ContentFile) -> bytes:
+def _pack(file: ContentFile | bytes) -> bytes:
+    if isinstance(file, bytes):
+        return file
     source = file.source if isinstance(file, Document) else ""
     record = _Record(file.nodeid, file.digest, file.size, file.mtime_us, file.mode, source)
-    return msgspec.msgpack.encode(record)
+    return file.nodeid.to_bytes(8, "big") + msgspec.msgpack.encode(record)

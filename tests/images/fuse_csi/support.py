@@ -450,11 +450,14 @@ class Pod:
         assert self._container is not None
         return Path(f"/proc/{self._container.pid}/root/mnt/project")
 
+    def enter(self, arguments: list[str]) -> list[str]:
+        """The command line that runs a program in the container's namespace as root."""
+        assert self._container is not None
+        return ["nsenter", f"--mount=/proc/{self._container.pid}/ns/mnt", *arguments]
+
     def in_container(self, arguments: list[str]) -> list[str]:
         """The command line that runs a program in the container, as an ordinary user."""
-        assert self._container is not None
-        namespace = f"--mount=/proc/{self._container.pid}/ns/mnt"
-        return ["nsenter", namespace, "setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", *arguments]
+        return self.enter(["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", *arguments])
 
     def run(self, *arguments: str, seconds: float = 60) -> subprocess.CompletedProcess[bytes]:
         """Run a program in the container."""

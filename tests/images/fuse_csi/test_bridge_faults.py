@@ -37,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(1.5 if fault == "slow" else 0)
             self._forward(body, fault)
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815 (the name is http.server's)
 
     def _forward(self, body: bytes, fault: str) -> None:
         dropped = ("Host", "Content-Length", "Connection")
