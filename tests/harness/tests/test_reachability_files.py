@@ -11,6 +11,10 @@ from lighthouse_harness.network_files import read_environment, read_flows
 from lighthouse_harness.network_flows import compare
 from lighthouse_harness.reachability import network_of
 
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
 SOUND = (Path(__file__).parent / "sound.yaml").read_text(encoding="utf-8")
 FLOWS = """
 - {from: monitoring/prometheus, to: shop/web, port: http, why: scrapes}
@@ -92,7 +96,9 @@ def test_the_gates_hold_a_chart_against_the_users_table(
     chart: Path, tmp_path: Path, run_gates: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     narrower = "\n".join(line for line in FLOWS.splitlines() if "payments" not in line)
-    result = run_gates(chart, "-k", "flows", "--kubernetes-version=1.37", "--flows", written(tmp_path, narrower))
+    result = run_gates(
+        chart, "-k", "flows", "--kubernetes-version=1.37", "--flows", written(tmp_path, narrower)
+    )
     assert result.returncode == 1
     assert "1 finding(s) in 1 render(s)" in result.stdout
     assert "'shop/web -> internet 443/TCP open'" in result.stdout
