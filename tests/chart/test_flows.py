@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from lighthouse_harness.api_server import ApiServer
     from lighthouse_harness.findings import Verdict
     from lighthouse_harness.render import Renderer
     from lighthouse_harness.tally import Prover
@@ -240,6 +241,21 @@ def test_the_widest_values_open_no_more_than_their_ports(renderer: Renderer) -> 
     agent = reached(place, "lighthouse-agents/lighthouse-agents-security")
     assert {port for _, port in agent} == {"53/TCP", "53/UDP", "8765/TCP"}
     assert {name for name, port in agent if port == "8765/TCP"} == {"lighthouse/lighthouse-bridge"}
+
+
+@pytest.mark.heavy
+def test_a_real_api_server_accepts_the_policies_of_every_scenario(
+    renderer: Renderer, api_server: ApiServer
+) -> None:
+    told = {}
+    for name, scenario in SCENARIOS.items():
+        for policy in renderer.render(request_of(scenario)).select("NetworkPolicy"):
+            if not api_server.request("GET", f"/api/v1/namespaces/{policy.namespace}").accepted:
+                api_server.add_namespace(policy.namespace, {})
+            answer = api_server.apply(policy)
+            if not answer.accepted or answer.warnings:
+                told[name, policy.ref] = answer
+    assert told == {}
 
 
 PARTIES = {"a": {"component": "bridge", "what": "a"}, "b": {"peers": "networkPolicies.clients", "what": "b"}}
