@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from lighthouse_harness.render import Renderer
     from lighthouse_harness.tally import Prover
 
+# hypothesis describes a strategy even where it only draws again, and those of whole schemas are long.
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
 KEYS = tuple(key for key in keys(CHART) if key.path[0] not in {"enabled", "common"})
 UNGUARDED = {"image", "repository"}
 """Keys that are not drawn: an image whose repository is empty is admitted, and renders no reference."""
