@@ -100,7 +100,7 @@ class BridgeProgram:
         (folder / "auth-secret").write_text(AUTH_SECRET)
         # Nothing is decided by rules here: every command waits for review and so makes a context package.
         (folder / "rules").mkdir()
-        (folder / "rules" / "none.yaml").write_text("{}\n")
+        (folder / "rules" / "none.yaml").write_text("schema: 1\n")
         self._token = ""
         self._program: Program | None = None
         self.start()
