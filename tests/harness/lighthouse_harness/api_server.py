@@ -29,7 +29,7 @@ from .documents import thaw
 from .render import ToolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from .model import Object
 
@@ -75,8 +75,10 @@ def _free_port() -> int:
 class ApiServer:
     """etcd and kube-apiserver, started together. Use it as a context manager."""
 
-    def __init__(self, etcd: Path, kube_apiserver: Path) -> None:
+    def __init__(self, etcd: Path, kube_apiserver: Path, flags: Sequence[str] = ()) -> None:
+        """`flags` are added to kube-apiserver's own."""
         self._programs = etcd, kube_apiserver
+        self._flags = tuple(flags)
         self._processes: list[subprocess.Popen[bytes]] = []
         self._folder = Path(tempfile.mkdtemp(prefix="lighthouse-api-server-"))
         self._token = secrets.token_urlsafe(24)
@@ -146,6 +148,7 @@ class ApiServer:
             f"--service-account-signing-key-file={key}",
             "--service-cluster-ip-range=10.96.0.0/16",
             "--disable-admission-plugins=ServiceAccount",
+            *self._flags,
         )
         deadline = time.monotonic() + _START_SECONDS
         while not self._ready():
