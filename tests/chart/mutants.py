@@ -12,6 +12,8 @@ DRIVER = "charts/fuse-csi/templates"
 SECURITY = "charts/common/templates/_security.tpl"
 STATEFUL_SET = f"{BRIDGE}/statefulset.yaml"
 POD = f"{AGENTS}/_pod.tpl"
+FLOWS = "files/flows.yaml"
+POLICIES = "templates/networkpolicies.yaml"
 DAEMON_SET = f"{DRIVER}/daemonset.yaml"
 
 
@@ -121,6 +123,16 @@ MUTANTS = (
     Mutant("change/immutable", f"{BRIDGE}/persistentvolumeclaim.yaml", "{{- toYaml .Values.persistence.accessModes | nindent 4 }}", "[ReadWriteMany]"),
     Mutant("change/immutable", f"{DRIVER}/csidriver.yaml", "volumeLifecycleModes: [Ephemeral]", "volumeLifecycleModes: [Persistent]"),
     Mutant("change/lost", f"{AGENTS}/namespace.yaml", 'name: {{ include "lighthouse.agents.namespace" . }}', "name: experts"),
+    Mutant("network/missing-flow", FLOWS, "port: [8765]", "port: [8766]"),
+    Mutant("network/missing-flow", FLOWS, "protocol: [UDP, TCP]", "protocol: [TCP]"),
+    Mutant("network/missing-flow", POLICIES, "with $egress", 'with ""'),
+    Mutant("network/missing-flow", "templates/_flows.tpl", "key: kubernetes.io/metadata.name", "key: name"),
+    Mutant("network/excess-flow", FLOWS, "port: [8765]", "port: [8765, 8080]"),
+    Mutant("network/excess-flow", FLOWS, "  - from: clients\n", "  - from: agents\n    to: agents\n    port: [8083]\n    protocol: [TCP]\n    why: gossip\n  - from: clients\n"),
+    Mutant("network/excess-flow", "templates/_flows.tpl", "      {{- include \"lighthouse.flows.podLabels\" $ | nindent 6 }}", "      {}"),
+    Mutant("network/missing-flow", POLICIES, "policyTypes: [Ingress, Egress]\n  {{- with", "policyTypes: [Ingress]\n  {{- with"),
+    Mutant("network/excess-flow", POLICIES, "  podSelector: {}\n  policyTypes: [Ingress, Egress]", "  podSelector: {}\n  policyTypes: [Ingress, Egress]\n  ingress: [{}]"),
+    Mutant("schema/unknown", "templates/_flows.tpl", 'ternary "from" "to" $isIngress }}:', 'ternary "form" "to" $isIngress }}:'),
     Mutant("disruption/blocks", "templates/budget.yaml", "", BLOCKING_BUDGET),
     Mutant("disruption/selector", "templates/budget.yaml", "", STRAY_BUDGET),
     Mutant("autoscaler/replicas", "templates/scaler.yaml", "", SCALER),
