@@ -88,7 +88,7 @@ def up(nodes: int, project: Path) -> None:
             addons.apply(kubectl, coredns=coredns, local_path=local_path, base=base.result())
             addons.wait(kubectl)
         with steps.step("helm install lighthouse"):
-            release.install(cluster, RELEASE, NAMESPACE, release.image_values(product_images))
+            release.install(cluster, RELEASE, NAMESPACE, release.local_values(product_images))
     _load(cluster, project)
     click.echo(
         _what_next(release.service_url(release.bridge_service(cluster, RELEASE, NAMESPACE)), cluster.tools)

@@ -68,7 +68,15 @@ def test_upgrade_with_the_same_values_restarts_nothing(cluster: Cluster) -> None
     before = identities()
     chart = ROOT / "charts" / "lighthouse"
     cluster.helm(
-        "upgrade", RELEASE, chart, "--namespace", NAMESPACE, "--reuse-values", "--wait", "--timeout", "2m"
+        "upgrade",
+        RELEASE,
+        chart,
+        "--namespace",
+        NAMESPACE,
+        "--reset-then-reuse-values",
+        "--wait",
+        "--timeout",
+        "2m",
     )
     assert identities() == before
 
