@@ -12,8 +12,8 @@ from lighthouse_harness.changes import upgrade
 from lighthouse_harness.findings import EmptySelectionError, Finding
 from lighthouse_harness.gates import GATES
 from lighthouse_harness.model import Request
+from lighthouse_harness.namespaces import namespace_levels
 from lighthouse_harness.network_flows import compare
-from lighthouse_harness.pod_security import namespace_levels
 
 from .conftest import CHART
 from .flow_scenarios import SCENARIOS, expected, network, request_of
