@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from lighthouse_harness.editing import edited
 from lighthouse_harness.model import make_object, thaw
 from lighthouse_harness.namespaces import enforced_level

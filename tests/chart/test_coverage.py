@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from lighthouse_harness.coverage import coverage
 
 from .conftest import profiles, request_for

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+
 from lighthouse_harness.changes import upgrade
 from lighthouse_harness.findings import EmptySelectionError, Finding
 from lighthouse_harness.gates import GATES

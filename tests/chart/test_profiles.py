@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from lighthouse_harness.changes import upgrade
 from lighthouse_harness.findings import EmptySelectionError
 from lighthouse_harness.gates import GATES, Gate, Settings

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, Phase, assume, example, given, note, settings
 from hypothesis import strategies as st
+
 from lighthouse_harness.documents import walk
 from lighthouse_harness.findings import EmptySelectionError, Verdict
 from lighthouse_harness.gates import GATES

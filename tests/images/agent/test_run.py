@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lighthouse_agent.errors import SettingsError
-from lighthouse_agent.settings import run_settings
 from prometheus_client.parser import text_string_to_metric_families
 
+from lighthouse_agent.errors import SettingsError
+from lighthouse_agent.settings import run_settings
 from tests.images.agent.support import (
     KEYS,
     TOKEN,

@@ -3,8 +3,8 @@
 import time
 
 import pytest
-from lighthouse_bridge.credentials import open_token, sign_token
 
+from lighthouse_bridge.credentials import open_token, sign_token
 from tests.images.bridge.support import KEYS, Agent, Bridge
 
 

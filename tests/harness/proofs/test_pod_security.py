@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lighthouse_harness.go_modules import module_folder
 from lighthouse_harness.manifests import load_yaml
 from lighthouse_harness.model import EmptySelectionError, Render, Request, make_object

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+
 from lighthouse_harness.chart import ChartError, default_values
 from lighthouse_harness.manifests import ManifestError, load_yaml, merge, read_objects
 from lighthouse_harness.model import Request
