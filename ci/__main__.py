@@ -251,5 +251,17 @@ def test(context: click.Context, nodes: int) -> None:
     raise SystemExit(proofs.pytest([], helm=helm, helm3=helm_3, live=True))
 
 
+@main.command()
+@_guarded
+def bench_harness() -> None:
+    """Compare the chart harness with helm-unittest: the same assertions on the same chart."""
+    with Steps() as steps:
+        programs = {
+            "HELM": toolchain.helm_and_kubectl(steps) / "helm",
+            "HELM_UNITTEST": toolchain.go_tool(toolchain.HELM_UNITTEST, steps) / "helm-unittest",
+        }
+    raise SystemExit(proofs.program(["tests/harness/bench.py"], programs))
+
+
 if __name__ == "__main__":
     main()
