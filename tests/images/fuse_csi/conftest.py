@@ -97,7 +97,7 @@ def pod(node: Node, bridge: BridgeProgram) -> Iterator[Pod]:
 def own_node() -> Iterator[Node]:
     """A node whose driver the test may end."""
     with folder() as path:
-        each = Node(path, abort_seconds=3)
+        each = Node(path, abort_seconds=2)
         try:
             yield each
         finally:

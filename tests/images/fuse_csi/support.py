@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import msgspec
 import urllib3
+
 from lighthouse_fuse_csi.stubs import csi_pb2 as csi
 from lighthouse_fuse_csi.stubs import registration_pb2 as registration
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from lighthouse_fuse_csi.stubs import csi_pb2 as csi
 
+from lighthouse_fuse_csi.stubs import csi_pb2 as csi
 from tests.images.fuse_csi.support import DRIVER, HTTP, REPOSITORY, Node, eventually
 
 if TYPE_CHECKING:
