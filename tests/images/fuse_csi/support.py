@@ -69,8 +69,10 @@ class Program:
 
     def __init__(self, arguments: list[str], env: Mapping[str, str], log: Path) -> None:
         self.log = log
+        # Even when the tests are killed, nothing stays behind.
+        guarded = ["setpriv", "--pdeathsig=KILL", *arguments]
         with log.open("ab") as output:
-            self.process = subprocess.Popen(arguments, env=dict(env), stdout=output, stderr=output)
+            self.process = subprocess.Popen(guarded, env=dict(env), stdout=output, stderr=output)
 
     @property
     def pid(self) -> int:
@@ -390,7 +392,14 @@ class Pod:
         self.sidecar = Program(
             self.node.enter(
                 [
-                    *("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--no-new-privs"),
+                    *(
+                        "setpriv",
+                        f"--reuid={USER}",
+                        f"--regid={USER}",
+                        "--clear-groups",
+                        "--no-new-privs",
+                        "--pdeathsig=KILL",
+                    ),
                     *("--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all"),
                     *(str(self.node.venv / "bin" / "python"), "-m", "lighthouse_fuse_csi", "sidecar"),
                 ]
