@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.bench.fuse.peers import Peer, passthrough, pyfuse3_python
-from tests.images.fuse_csi.support import REPOSITORY, BridgeProgram, Node, Pod, eventually, folder, sources
+from tests.images.fuse_csi.machine import Node, Pod
+from tests.images.fuse_csi.support import REPOSITORY, BridgeProgram, eventually, folder, sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.images.fuse_csi.support import BridgeProgram, Node, Pod, folder, sources
+from tests.images.fuse_csi.machine import Node, Pod
+from tests.images.fuse_csi.support import BridgeProgram, folder, sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 import urllib3
 
-from tests.images.fuse_csi.support import HTTP, BridgeProgram, Pod, eventually
+from tests.images.fuse_csi.support import HTTP, BridgeProgram, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.images.fuse_csi.machine import Pod
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.images.fuse_csi.support import BridgeProgram, Node, Pod, eventually
+from tests.images.fuse_csi.machine import Node, Pod
+from tests.images.fuse_csi.support import BridgeProgram, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable

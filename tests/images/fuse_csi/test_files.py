@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.images.fuse_csi.support import BridgeProgram, Pod, eventually
+from tests.images.fuse_csi.support import BridgeProgram, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from tests.images.fuse_csi.machine import Pod
 
 CURRENT = "/mnt/project/current/src"
 

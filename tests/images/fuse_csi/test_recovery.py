@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lighthouse_fuse_csi import channel
-from tests.images.fuse_csi.support import HTTP, USER, BridgeProgram, Node, Pod, eventually
+from tests.images.fuse_csi.machine import Node, Pod
+from tests.images.fuse_csi.support import HTTP, USER, BridgeProgram, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.images.fuse_csi.support import BridgeProgram, Pod, eventually
+from tests.images.fuse_csi.support import BridgeProgram, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from tests.images.fuse_csi.machine import Pod
 
 
 def test_shadow_is_the_bridges_document_with_its_true_size(pod: Pod, bridge: BridgeProgram) -> None:
