@@ -240,15 +240,17 @@ def check() -> None:
 
 @main.command()
 @click.option("--nodes", type=int, default=1, show_default=True)
+@click.option("--evidence", type=click.Path(path_type=Path), help="Write the table of evidence to a file.")
 @click.pass_context
 @_guarded
-def test(context: click.Context, nodes: int) -> None:
+def test(context: click.Context, nodes: int, evidence: Path | None) -> None:
     """Prove everything a change can break: offline first, then on the running cluster, which is started if need be."""
     with Steps() as steps:
         helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
         proofs.lint(steps, helm)
     context.invoke(up, nodes=nodes, project=ROOT)
-    raise SystemExit(proofs.pytest([], helm=helm, helm3=helm_3, live=True))
+    arguments = ["--evidence", str(evidence)] if evidence else []
+    raise SystemExit(proofs.pytest(arguments, helm=helm, helm3=helm_3, live=True))
 
 
 @main.command()

@@ -185,6 +185,7 @@ MAY = {
 }
 
 
+@pytest.mark.proves(28, level="running")
 def test_every_cell_of_the_matrix_is_as_the_table_of_flows_says(
     sources: dict[str, Container], targets: list[Target]
 ) -> None:

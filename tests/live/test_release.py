@@ -33,6 +33,7 @@ def test_every_component_is_ready(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("namespace", [NAMESPACE, AGENTS])
+@pytest.mark.proves(1, level="running")
 def test_namespace_enforces_restricted_at_a_pinned_version(cluster: Cluster, namespace: str) -> None:
     labels = cluster.get("namespace", namespace)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"

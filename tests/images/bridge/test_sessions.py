@@ -114,6 +114,7 @@ def test_experts_register_and_stay_available(bridge: Bridge) -> None:
     assert listed["security-1"]["capabilities"] == ["code_review"]
 
 
+@pytest.mark.proves(19, level="running")
 def test_neither_keys_nor_tokens_are_logged(bridge: Bridge, builder: Agent) -> None:
     builder.validate("ls")
     bridge.wait_for(lambda: builder.agent_id in bridge.log.read_text())
