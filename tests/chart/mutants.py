@@ -65,6 +65,12 @@ kind: ConfigMap
 metadata: {name: settings}
 data: {redis-url: "redis://:hunter22hunter22@redis:6379"}
 """
+TUNING = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {tuning: k3Jx9QmZt7Rw2VbN8yHc5LsD4fGp6TaE}
+"""
 
 MUTANTS = (
     Mutant("pod-security/runAsNonRoot", SECURITY, "runAsNonRoot: true", "runAsNonRoot: false"),
@@ -84,7 +90,7 @@ MUTANTS = (
     Mutant("resources/limits", POD, "toYaml $values.fuse.resources", 'toYaml (omit $values.fuse.resources "limits")'),
     Mutant("resources/order", STATEFUL_SET, "toYaml .Values.resources", 'toYaml (set (deepCopy .Values.resources) "requests" (dict "cpu" "9" "memory" "1Mi" "ephemeral-storage" "1Mi"))'),
     Mutant("schema/unknown", STATEFUL_SET, "toYaml .Values.resources", "toYaml .Values.resources.requests"),
-    Mutant("resources/emptyDir", STATEFUL_SET, "sizeLimit: {{ .Values.tmpSize }}", "medium: Memory"),
+    Mutant("resources/emptyDir", STATEFUL_SET, "sizeLimit: {{ .Values.tmpSize | toJson }}", "medium: Memory"),
     Mutant("schema/format", POD, "sizeLimit: 16Mi", "sizeLimit: 16MB"),
     Mutant("probe/separate", STATEFUL_SET, "livenessProbe:\n            httpGet: {path: /health", "livenessProbe:\n            httpGet: {path: /ready"),
     Mutant("probe/port", STATEFUL_SET, "httpGet: {path: /ready, port: http}", "httpGet: {path: /ready, port: https}"),
@@ -102,7 +108,7 @@ MUTANTS = (
     Mutant("secret/environment", STATEFUL_SET, '{{- define "bridge.env" }}\n', '{{- define "bridge.env" }}\n- name: AUTH\n  valueFrom: {secretKeyRef: {name: lighthouse-bridge-auth, key: auth-secret}}\n'),
     Mutant("secret/repeated", STATEFUL_SET, '"checksum/auth" (sha256sum $auth)', '"checksum/auth" $auth'),
     Mutant("secret/pattern", "templates/settings.yaml", "", SETTINGS),
-    Mutant("secret/entropy", f"{AGENTS}/secret.yaml", "kind: Secret\n", "kind: ConfigMap\n"),
+    Mutant("secret/entropy", "templates/settings.yaml", "", TUNING),
     Mutant("duplicate/list", STATEFUL_SET, '{{- define "bridge.env" }}\n', '{{- define "bridge.env" }}\n- name: LIGHTHOUSE_LOG_LEVEL\n  value: debug\n'),
     Mutant("duplicate/list", STATEFUL_SET, "containerPort: 8080", "containerPort: 8765"),
     Mutant("duplicate/list", POD, "- name: fuse-tmp\n  emptyDir", "- name: tmp\n  emptyDir"),
@@ -112,7 +118,7 @@ MUTANTS = (
     Mutant("schema/type", STATEFUL_SET, "value: {{ .Values.drainSeconds | quote }}", "value: {{ .Values.drainSeconds }}"),
     Mutant("schema/required", f"{BRIDGE}/service.yaml", "      port: 8765\n", ""),
     Mutant("pod-security/hostNamespaces", STATEFUL_SET, "enableServiceLinks: false", "hostNetwork: true"),
-    Mutant("pod-security/restrictedVolumes", STATEFUL_SET, "emptyDir:\n    sizeLimit: {{ .Values.tmpSize }}", "hostPath: {path: /tmp}"),
+    Mutant("pod-security/restrictedVolumes", STATEFUL_SET, "emptyDir:\n    sizeLimit: {{ .Values.tmpSize | toJson }}", "hostPath: {path: /tmp}"),
     Mutant("pod-security/privileged", DAEMON_SET, '{{ include "lighthouse.fuse-csi.namespace" . }}', "{{ .Release.Namespace }}"),
     Mutant("pod-security/hostPorts", POD, "containerPort: 8083", "containerPort: 8083\n        hostPort: 8083"),
     Mutant("pod-security/namespace", f"{AGENTS}/namespace.yaml", '"restricted"', '"privileged"'),

@@ -53,6 +53,8 @@ REFUSED: tuple[dict[str, Any], ...] = (
     {"bridge": {"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}},
     {"agents": {"terminationGracePeriodSeconds": 20}},
     {"fuse-csi": {"stopDelaySeconds": 60}},
+    {"bridge": {"resources": {"requests": {"cpu": "9"}}}},
+    {"agents": {"fuse": {"cacheMiB": 4096}}},
     {"global": {"unknown": "x"}},
     {"enabled": True},
     {"bridge": {"podLabels": {"lighthouse.dev/access-bridge": "true"}}},
