@@ -105,7 +105,7 @@ Lighthouse runs. Try:
   curl -s {url}/health
   export KUBECONFIG={KUBECONFIG} PATH={tools}:$PATH
   kubectl get pods --all-namespaces
-  kubectl -n {NAMESPACE}-agents exec deploy/{RELEASE}-agents-security -- grep -rn privileged /mnt/lighthouse/project/current | head
+  kubectl -n {NAMESPACE}-agents exec deploy/{RELEASE}-agents-security -c agent -- ls /mnt/lighthouse/project/current
   make status    what runs
   make test      all proofs
   make down      remove everything"""
