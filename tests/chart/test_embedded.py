@@ -388,7 +388,7 @@ def test_no_value_weakens_the_bridge(program: Path, extra: Manifest) -> None:
 def test_without_persistence_the_bridge_has_an_empty_volume(program: Path) -> None:
     found = render(program, {"bridge": {"persistence": {"enabled": False}}})
     volumes = one(found, "StatefulSet", "lighthouse-bridge")["spec"]["template"]["spec"]["volumes"]
-    assert {"name": "data", "emptyDir": {"sizeLimit": "10Gi"}} in volumes
+    assert {"name": "data", "emptyDir": {"sizeLimit": "1Gi"}} in volumes  # its share of the container's limit
     assert "PersistentVolumeClaim" not in {each["kind"] for each in found}
 
 

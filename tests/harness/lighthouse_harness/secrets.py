@@ -41,7 +41,7 @@ _PATTERNS: Final = {
     ),
 }
 _TOKEN: Final = re.compile(r"(?<![A-Za-z0-9+/_=.:-])[A-Za-z0-9+/_-]{20,}={0,2}(?![A-Za-z0-9+/_=.:-])")
-_DIGEST: Final = re.compile(r"[0-9a-f]{32,128}|v?\d[\w.+-]*")
+_DIGEST: Final = re.compile(r"[0-9a-f]{32,128}|v?\d+(\.\d+)+[\w.+-]*|v?\d+")
 _ENTROPY_BITS: Final = 4.0
 _SHORTEST_SECRET: Final = 8
 _FIX: Final = "put it in a Secret and mount it as a file"
@@ -71,7 +71,9 @@ def _looks_random(word: str) -> bool:
     if _DIGEST.fullmatch(word) or entropy(word) < _ENTROPY_BITS:
         return False
     kinds = (r"[a-z]", r"[A-Z]", r"\d")
-    return all(re.search(kind, word) for kind in kinds) and not re.search(r"[a-z]{7,}|[A-Z]{7,}", word)
+    # Names are made of words; in a random text runs of one case are rare and short.
+    words = sum(map(len, re.findall(r"[a-z]{7,}|[A-Z]{7,}", word)))
+    return all(re.search(kind, word) for kind in kinds) and 3 * words < len(word)
 
 
 def _texts(item: Object) -> Iterator[_Text]:

@@ -18,15 +18,17 @@ FILES = 2000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mounting needs root and the device; all else here needs nothing."""
+    """Mounting needs root, the device and a minute; all else here needs nothing."""
     reason = ""
     if os.geteuid() != 0:
         reason = "mounting FUSE needs root; run the tests as root"
     elif not Path("/dev/fuse").is_char_device():
         reason = "/dev/fuse is missing; load the fuse module"
     for item in items:
-        if reason and Path(__file__).parent in item.path.parents and item.path.name != "test_parts.py":
-            item.add_marker(pytest.mark.skip(reason=reason))
+        if Path(__file__).parent in item.path.parents and item.path.name != "test_parts.py":
+            item.add_marker(pytest.mark.heavy)
+            if reason:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,3 @@
+"""What all tests share: the chart harness as users install it, and the table of evidence."""
+
+pytest_plugins = ["lighthouse_harness.plugin", "tests.evidence"]
