@@ -113,7 +113,9 @@ def test_experts_register_and_stay_available(bridge: Bridge) -> None:
     listed = {e["agent_id"]: e for e in agent.get("/experts").json()["experts"]}
     assert listed["security-1"]["capabilities"] == ["code_review"]
     assert agent.post("/session/end", {}).status_code == 200
-    assert "security-1" not in {e["agent_id"] for e in bridge.join("expert").get("/experts").json()["experts"]}
+    assert "security-1" not in {
+        e["agent_id"] for e in bridge.join("expert").get("/experts").json()["experts"]
+    }
 
 
 def test_neither_keys_nor_tokens_are_logged(bridge: Bridge, builder: Agent) -> None:
