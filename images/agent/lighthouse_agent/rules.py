@@ -13,7 +13,8 @@ _RISKS = ("low", "medium", "high", "critical")
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One rule; `part` is a regular expression for the whole text of a part (deny: anywhere in it).
+    """One rule; `part` is a regular expression for the whole text of a part (deny: anywhere in a part
+    or in the call).
 
     An approving rule with `tracked` needs every path among the part's words to be a file of the project.
     """
@@ -37,14 +38,17 @@ class RuleJudge:
     """Judges by rules: one denial denies, and approving needs a rule for each part the bridge left open."""
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
-        self._rules = [(rule, re.compile(rule.part)) for rule in rules]
+        self._rules = [(rule, re.compile(rule.part, re.DOTALL)) for rule in rules]
 
     def judge(self, case: Case) -> Opinion:
         """See Judge."""
         open_parts = [part for part in case.parts if part.decision != "approved"]
-        for part in case.parts:
+        # A wrapper such as xargs is no part of what it runs, so the whole call is looked at too.
+        texts = [part.part for part in case.parts]
+        texts += [value for value in case.tool_input.values() if isinstance(value, str)]
+        for text in texts:
             for rule, pattern in self._of("deny", case):
-                if pattern.search(part.part):
+                if pattern.search(text):
                     return Opinion("deny", rule.confidence, f"{rule.reason} ({rule.id})")
         used = [self._approving(case, part) for part in open_parts]
         if not used or any(rule is None for rule in used):
