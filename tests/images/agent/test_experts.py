@@ -17,6 +17,7 @@ from lighthouse_agent.rules import load_rules
 from lighthouse_agent.settings import DEFAULT_RULES
 
 from tests.images.agent.agents import Agent, agent
+from tests.images.agent.hooks import assert_blocked, hook
 from tests.images.agent.support import REPOSITORY, Bridge, RawServer, answer, get, post, wait_for
 
 PATHS = os.pathsep.join(
@@ -126,6 +127,15 @@ def test_the_reference_expert_judges_by_its_rules(project: Project) -> None:
         assert running.metric("lighthouse_agents_judgements_total", answer="deny") == 2
         assert running.metric("lighthouse_agents_judgements_total", answer="abstain") == 3
         assert running.stop() < 3
+
+
+def test_the_hook_waits_for_an_expert(project: Project, env: dict[str, str]) -> None:
+    settings = {**env, "LIGHTHOUSE_BRIDGE_URL": project.bridge.url, "LIGHTHOUSE_AGENT_ID": "builder-2"}
+    call = {"tool_name": "Bash", "tool_input": {"command": "npm ci"}}
+    assert_blocked(hook(settings, call), "No expert is available")
+    with project.expert("security-1"):
+        call = {"tool_name": "Bash", "tool_input": {"command": "npm ci --no-audit"}}
+        assert hook(settings, call) == (0, "")
 
 
 def test_two_malicious_of_five_agents_get_nothing_dangerous_through(project: Project) -> None:
