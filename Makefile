@@ -11,7 +11,7 @@ SET ?=
 export CLUSTER NODE_NETWORK POD_NETWORK SERVICE_NETWORK LIGHTHOUSE_CACHE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status kubeconfig tools url load install check test bench-fuse generate format
+.PHONY: help up down status kubeconfig tools url load install check test evidence bench-fuse bench-harness generate format
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -46,10 +46,16 @@ check: ## Prove offline what can be: lint, types, renders, units
 test: ## Prove everything a change can break, on a running cluster
 	@$(PYTHON) -m ci test --nodes $(NODES)
 
+evidence: ## Run all proofs and write docs/evidence.md from their results
+	@$(PYTHON) -m ci test --nodes $(NODES) --evidence docs/evidence.md
+
 bench-fuse: ## Compare the FUSE mount with the native file system, passthrough_ll and pyfuse3
 	@$(PYTHON) -m tests.bench.fuse
 
-generate: ## Write the chart's schema and README from its values
+bench-harness: ## Compare the chart harness with helm-unittest
+	@$(PYTHON) -m ci bench-harness
+
+generate: ## Write the chart's schema and README and docs/security.md from their sources
 	@$(PYTHON) -m ci.chart
 
 format: ## Format the Python code

@@ -88,7 +88,7 @@ def up(nodes: int, project: Path) -> None:
             addons.apply(kubectl, coredns=coredns, local_path=local_path, base=base.result())
             addons.wait(kubectl)
         with steps.step("helm install lighthouse"):
-            release.install(cluster, RELEASE, NAMESPACE, release.image_values(product_images))
+            release.install(cluster, RELEASE, NAMESPACE, release.local_values(product_images))
     _load(cluster, project)
     click.echo(
         _what_next(release.service_url(release.bridge_service(cluster, RELEASE, NAMESPACE)), cluster.tools)
@@ -105,7 +105,7 @@ Lighthouse runs. Try:
   curl -s {url}/health
   export KUBECONFIG={KUBECONFIG} PATH={tools}:$PATH
   kubectl get pods --all-namespaces
-  kubectl -n {NAMESPACE}-agents exec deploy/{RELEASE}-agents-security -- grep -rn privileged /mnt/lighthouse/project/current | head
+  kubectl -n {NAMESPACE}-agents exec deploy/{RELEASE}-agents-security -c agent -- ls /mnt/lighthouse/project/current
   make status    what runs
   make test      all proofs
   make down      remove everything"""
@@ -240,15 +240,29 @@ def check() -> None:
 
 @main.command()
 @click.option("--nodes", type=int, default=1, show_default=True)
+@click.option("--evidence", type=click.Path(path_type=Path), help="Write the table of evidence to a file.")
 @click.pass_context
 @_guarded
-def test(context: click.Context, nodes: int) -> None:
+def test(context: click.Context, nodes: int, evidence: Path | None) -> None:
     """Prove everything a change can break: offline first, then on the running cluster, which is started if need be."""
     with Steps() as steps:
         helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
         proofs.lint(steps, helm)
     context.invoke(up, nodes=nodes, project=ROOT)
-    raise SystemExit(proofs.pytest([], helm=helm, helm3=helm_3, live=True))
+    arguments = ["--evidence", str(evidence)] if evidence else []
+    raise SystemExit(proofs.pytest(arguments, helm=helm, helm3=helm_3, live=True))
+
+
+@main.command()
+@_guarded
+def bench_harness() -> None:
+    """Compare the chart harness with helm-unittest: the same assertions on the same chart."""
+    with Steps() as steps:
+        programs = {
+            "HELM": toolchain.helm_and_kubectl(steps) / "helm",
+            "HELM_UNITTEST": toolchain.go_tool(toolchain.HELM_UNITTEST, steps) / "helm-unittest",
+        }
+    raise SystemExit(proofs.program(["tests/harness/bench.py"], programs))
 
 
 if __name__ == "__main__":

@@ -40,13 +40,17 @@ def check_machine() -> None:
             raise Failure(
                 f"The kernel has no file system '{name}': load it with 'modprobe {name}' or use a kernel that has it."
             )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    check_memory(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    go_version()
+    check_disk(free_disk(), warm=(CACHE / "tools" / "kubernetes").is_dir())
+
+
+def check_memory(memory: int) -> None:
+    """Raise `Failure` when `memory` bytes will not do."""
     if memory < MEMORY:
         raise Failure(
             f"The machine has {memory / 2**30:.1f} GiB of memory and the local cluster needs {MEMORY >> 30}: use a larger one."
         )
-    go_version()
-    check_disk(free_disk(), warm=(CACHE / "tools" / "kubernetes").is_dir())
 
 
 def check_disk(free: int, *, warm: bool) -> None:

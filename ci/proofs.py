@@ -13,7 +13,7 @@ from ci.console import Failure, Steps, run
 from ci.settings import CACHE, KUBECONFIG, ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
@@ -72,6 +72,12 @@ def lint(steps: Steps, helm: Path) -> None:
         list(pool.map(check, _lints(helm)))
     if found:
         raise Failure("\n\n".join(found))
+
+
+def program(arguments: Sequence[str], programs: Mapping[str, Path]) -> int:
+    """Run a Python program of the tests with the given environment variables and return its exit code."""
+    env = dict(os.environ, **{name: str(path) for name, path in programs.items()})
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=env, check=False).returncode
 
 
 def pytest(arguments: Sequence[str], *, helm: Path, helm3: Path, live: bool) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ci.console import Failure, run
-from ci.settings import ROOT
+from ci.settings import NODE_NETWORK, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,8 +49,8 @@ class Cluster:
         return dict(os.environ, **({"KUBECONFIG": str(self.kubeconfig)} if self.kubeconfig else {}))
 
 
-def image_values(images: Sequence[Image]) -> list[str]:
-    """helm arguments that make the chart use images by their local names."""
+def local_values(images: Sequence[Image]) -> list[str]:
+    """helm arguments for the local cluster: images by their local names, the host as a client of the bridge."""
     tags = {image.reference.rpartition(":")[0].rpartition("/")[2]: image.tag for image in images}
     values = {
         "global.imageRegistry": "localhost",
@@ -59,7 +59,9 @@ def image_values(images: Sequence[Image]) -> list[str]:
         "agents.fuse.image.tag": tags["fuse-csi"],
         "fuse-csi.image.tag": tags["fuse-csi"],
     }
-    return [word for name, value in values.items() for word in ("--set-string", f"{name}={value}")]
+    words = [word for name, value in values.items() for word in ("--set-string", f"{name}={value}")]
+    clients = json.dumps([{"ipBlock": {"cidr": str(NODE_NETWORK)}}])
+    return [*words, "--set-json", f"networkPolicies.clients={clients}"]
 
 
 def install(

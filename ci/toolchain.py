@@ -109,6 +109,12 @@ CLUSTER_TOOLS = (
         ("local-path-provisioner",),
     ),
 )
+HELM_UNITTEST = GoTool(
+    "helm-unittest",
+    "github.com/helm-unittest/helm-unittest",
+    ("github.com/helm-unittest/helm-unittest/cmd/helm-unittest",),
+    ("helm-unittest",),
+)
 HELM3 = GoTool("helm3", "helm.sh/helm/v3", ("helm.sh/helm/v3/cmd/helm",), ("helm",), ldflags=_helm3_ldflags())
 
 

@@ -1,3 +1,3 @@
-"""What all tests share: the chart harness as users install it."""
+"""What all tests share: the chart harness as users install it, and the evidence table."""
 
-pytest_plugins = ["lighthouse_harness.plugin"]
+pytest_plugins = ["lighthouse_harness.plugin", "tests.evidence"]

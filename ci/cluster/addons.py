@@ -6,8 +6,8 @@ import string
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ci.console import run
-from ci.settings import DNS_ADDRESS, KUBECONFIG
+from ci.cluster import api
+from ci.settings import DNS_ADDRESS
 
 if TYPE_CHECKING:
     from ci.images import Image
@@ -23,28 +23,11 @@ def apply(kubectl: Path, *, coredns: Image, local_path: Image, base: Image) -> N
         base=base.reference,
         dns_address=DNS_ADDRESS,
     )
-    flags: list[str | Path] = [
-        "--kubeconfig",
-        KUBECONFIG,
-        "apply",
-        "--server-side",
-        "--force-conflicts",
-        "-f",
-        "-",
-    ]
-    run([kubectl, *flags], stdin=manifests.encode())
+    api.apply(kubectl, manifests.encode())
 
 
 def wait(kubectl: Path, seconds: int = 120) -> None:
     """Wait until the add-ons run."""
     for namespace, name in (("kube-system", "coredns"), ("local-path-storage", "local-path-provisioner")):
-        flags = [
-            "--kubeconfig",
-            str(KUBECONFIG),
-            "--namespace",
-            namespace,
-            "rollout",
-            "status",
-            f"deployment/{name}",
-        ]
-        run([kubectl, *flags, f"--timeout={seconds}s"], hint=f"Run 'kubectl -n {namespace} describe pods'.")
+        words = ["rollout", "status", f"deployment/{name}", "--namespace", namespace, f"--timeout={seconds}s"]
+        api.kubectl(kubectl, *words, hint=f"Run 'kubectl -n {namespace} describe pods'.")

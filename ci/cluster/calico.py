@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from ci.cluster import api
 from ci.cluster.control_plane import PKI
 from ci.cluster.processes import log_file, node_path, start
-from ci.console import run
-from ci.settings import KUBECONFIG
 from ci.toolchain import CLUSTER_TOOLS
 
 CALICO = next(tool for tool in CLUSTER_TOOLS if tool.name == "calico")
@@ -22,39 +21,15 @@ if TYPE_CHECKING:
 
 def define_resources(kubectl: Path, programs: Path) -> None:
     """Create the resources that Calico keeps in the Kubernetes API."""
-    apply: list[str | Path] = [
-        kubectl,
-        "--kubeconfig",
-        KUBECONFIG,
-        "apply",
-        "--server-side",
-        "--force-conflicts",
-        "-f",
-    ]
-    run([*apply, programs / "crds.yaml"])
-    run(
-        [
-            kubectl,
-            "--kubeconfig",
-            str(KUBECONFIG),
-            "wait",
-            "--for=condition=Established",
-            "crd",
-            "--all",
-            "--timeout=60s",
-        ]
-    )
+    api.apply(kubectl, programs / "crds.yaml")
+    api.kubectl(kubectl, "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     information = {
         "apiVersion": "crd.projectcalico.org/v1",
         "kind": "ClusterInformation",
         "metadata": {"name": "default"},
-        "spec": {
-            "calicoVersion": CALICO.version,
-            "clusterType": "k8s",
-            "datastoreReady": True,
-        },
+        "spec": {"calicoVersion": CALICO.version, "clusterType": "k8s", "datastoreReady": True},
     }
-    run([*apply, "-"], stdin=json.dumps(information).encode())
+    api.apply(kubectl, json.dumps(information).encode())
 
 
 def start_calico(node: Node, programs: Path, authority: Authority, server: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from lighthouse_harness.model import Request
 from lighthouse_harness.schemas import kubernetes_versions
 from lighthouse_harness.waivers import Waivers, read_waivers

@@ -5,21 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ci.chart.flows import read_flows
 from lighthouse_harness.model import Object, Render, Request
 from lighthouse_harness.network_endpoints import Port, outside
 from lighthouse_harness.network_environment import default_environment, workload
 from lighthouse_harness.network_flows import parse_flows
 from lighthouse_harness.reachability import Network, network_of
 
-from ci.chart.flows import read_flows
-
 from .conftest import CHART
 
 if TYPE_CHECKING:
+    from ci.chart.flows import Party
     from lighthouse_harness.network_environment import Environment
     from lighthouse_harness.network_flows import Flow
-
-    from ci.chart.flows import Party
 
 TABLE = CHART / "files" / "flows.yaml"
 COMPONENTS = ("bridge", "agents", "fuse-csi")

@@ -12,6 +12,8 @@ DRIVER = "charts/fuse-csi/templates"
 SECURITY = "charts/common/templates/_security.tpl"
 STATEFUL_SET = f"{BRIDGE}/statefulset.yaml"
 POD = f"{AGENTS}/_pod.tpl"
+FLOWS = "files/flows.yaml"
+POLICIES = "templates/networkpolicies.yaml"
 DAEMON_SET = f"{DRIVER}/daemonset.yaml"
 
 
@@ -63,6 +65,12 @@ kind: ConfigMap
 metadata: {name: settings}
 data: {redis-url: "redis://:hunter22hunter22@redis:6379"}
 """
+TUNING = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {tuning: k3Jx9QmZt7Rw2VbN8yHc5LsD4fGp6TaE}
+"""
 
 MUTANTS = (
     Mutant("pod-security/runAsNonRoot", SECURITY, "runAsNonRoot: true", "runAsNonRoot: false"),
@@ -82,7 +90,7 @@ MUTANTS = (
     Mutant("resources/limits", POD, "toYaml $values.fuse.resources", 'toYaml (omit $values.fuse.resources "limits")'),
     Mutant("resources/order", STATEFUL_SET, "toYaml .Values.resources", 'toYaml (set (deepCopy .Values.resources) "requests" (dict "cpu" "9" "memory" "1Mi" "ephemeral-storage" "1Mi"))'),
     Mutant("schema/unknown", STATEFUL_SET, "toYaml .Values.resources", "toYaml .Values.resources.requests"),
-    Mutant("resources/emptyDir", STATEFUL_SET, "sizeLimit: {{ .Values.tmpSize }}", "medium: Memory"),
+    Mutant("resources/emptyDir", STATEFUL_SET, "sizeLimit: {{ .Values.tmpSize | toJson }}", "medium: Memory"),
     Mutant("schema/format", POD, "sizeLimit: 16Mi", "sizeLimit: 16MB"),
     Mutant("probe/separate", STATEFUL_SET, "livenessProbe:\n            httpGet: {path: /health", "livenessProbe:\n            httpGet: {path: /ready"),
     Mutant("probe/port", STATEFUL_SET, "httpGet: {path: /ready, port: http}", "httpGet: {path: /ready, port: https}"),
@@ -100,7 +108,7 @@ MUTANTS = (
     Mutant("secret/environment", STATEFUL_SET, '{{- define "bridge.env" }}\n', '{{- define "bridge.env" }}\n- name: AUTH\n  valueFrom: {secretKeyRef: {name: lighthouse-bridge-auth, key: auth-secret}}\n'),
     Mutant("secret/repeated", STATEFUL_SET, '"checksum/auth" (sha256sum $auth)', '"checksum/auth" $auth'),
     Mutant("secret/pattern", "templates/settings.yaml", "", SETTINGS),
-    Mutant("secret/entropy", f"{AGENTS}/secret.yaml", "kind: Secret\n", "kind: ConfigMap\n"),
+    Mutant("secret/entropy", "templates/settings.yaml", "", TUNING),
     Mutant("duplicate/list", STATEFUL_SET, '{{- define "bridge.env" }}\n', '{{- define "bridge.env" }}\n- name: LIGHTHOUSE_LOG_LEVEL\n  value: debug\n'),
     Mutant("duplicate/list", STATEFUL_SET, "containerPort: 8080", "containerPort: 8765"),
     Mutant("duplicate/list", POD, "- name: fuse-tmp\n  emptyDir", "- name: tmp\n  emptyDir"),
@@ -110,7 +118,7 @@ MUTANTS = (
     Mutant("schema/type", STATEFUL_SET, "value: {{ .Values.drainSeconds | quote }}", "value: {{ .Values.drainSeconds }}"),
     Mutant("schema/required", f"{BRIDGE}/service.yaml", "      port: 8765\n", ""),
     Mutant("pod-security/hostNamespaces", STATEFUL_SET, "enableServiceLinks: false", "hostNetwork: true"),
-    Mutant("pod-security/restrictedVolumes", STATEFUL_SET, "emptyDir:\n    sizeLimit: {{ .Values.tmpSize }}", "hostPath: {path: /tmp}"),
+    Mutant("pod-security/restrictedVolumes", STATEFUL_SET, "emptyDir:\n    sizeLimit: {{ .Values.tmpSize | toJson }}", "hostPath: {path: /tmp}"),
     Mutant("pod-security/privileged", DAEMON_SET, '{{ include "lighthouse.fuse-csi.namespace" . }}', "{{ .Release.Namespace }}"),
     Mutant("pod-security/hostPorts", POD, "containerPort: 8083", "containerPort: 8083\n        hostPort: 8083"),
     Mutant("pod-security/namespace", f"{AGENTS}/namespace.yaml", '"restricted"', '"privileged"'),
@@ -121,6 +129,16 @@ MUTANTS = (
     Mutant("change/immutable", f"{BRIDGE}/persistentvolumeclaim.yaml", "{{- toYaml .Values.persistence.accessModes | nindent 4 }}", "[ReadWriteMany]"),
     Mutant("change/immutable", f"{DRIVER}/csidriver.yaml", "volumeLifecycleModes: [Ephemeral]", "volumeLifecycleModes: [Persistent]"),
     Mutant("change/lost", f"{AGENTS}/namespace.yaml", 'name: {{ include "lighthouse.agents.namespace" . }}', "name: experts"),
+    Mutant("network/missing-flow", FLOWS, "port: [8765]", "port: [8766]"),
+    Mutant("network/missing-flow", FLOWS, "protocol: [UDP, TCP]", "protocol: [TCP]"),
+    Mutant("network/missing-flow", POLICIES, "with $egress", 'with ""'),
+    Mutant("network/missing-flow", "templates/_flows.tpl", "key: kubernetes.io/metadata.name", "key: name"),
+    Mutant("network/excess-flow", FLOWS, "port: [8765]", "port: [8765, 8080]"),
+    Mutant("network/excess-flow", FLOWS, "  - from: clients\n", "  - from: agents\n    to: agents\n    port: [8083]\n    protocol: [TCP]\n    why: gossip\n  - from: clients\n"),
+    Mutant("network/excess-flow", "templates/_flows.tpl", "      {{- include \"lighthouse.flows.podLabels\" $ | nindent 6 }}", "      {}"),
+    Mutant("network/missing-flow", POLICIES, "policyTypes: [Ingress, Egress]\n  {{- with", "policyTypes: [Ingress]\n  {{- with"),
+    Mutant("network/excess-flow", POLICIES, "  podSelector: {}\n  policyTypes: [Ingress, Egress]", "  podSelector: {}\n  policyTypes: [Ingress, Egress]\n  ingress: [{}]"),
+    Mutant("schema/unknown", "templates/_flows.tpl", 'ternary "from" "to" $isIngress }}:', 'ternary "form" "to" $isIngress }}:'),
     Mutant("disruption/blocks", "templates/budget.yaml", "", BLOCKING_BUDGET),
     Mutant("disruption/selector", "templates/budget.yaml", "", STRAY_BUDGET),
     Mutant("autoscaler/replicas", "templates/scaler.yaml", "", SCALER),

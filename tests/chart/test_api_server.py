@@ -6,9 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from lighthouse_harness.editing import edited
 from lighthouse_harness.model import make_object, thaw
-from lighthouse_harness.pod_security import enforced_level, judge_pod
+from lighthouse_harness.namespaces import enforced_level
+from lighthouse_harness.pod_security import judge_pod
 from lighthouse_harness.schemas import pinned_crds
 
 from .conftest import request_for

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from lighthouse_harness.coverage import coverage
 
 from .conftest import profiles, request_for
@@ -52,6 +53,8 @@ REFUSED: tuple[dict[str, Any], ...] = (
     {"bridge": {"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}},
     {"agents": {"terminationGracePeriodSeconds": 20}},
     {"fuse-csi": {"stopDelaySeconds": 60}},
+    {"bridge": {"resources": {"requests": {"cpu": "9"}}}},
+    {"agents": {"fuse": {"cacheMiB": 4096}}},
     {"global": {"unknown": "x"}},
     {"enabled": True},
     {"bridge": {"podLabels": {"lighthouse.dev/access-bridge": "true"}}},

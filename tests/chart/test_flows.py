@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+
+from ci.chart.flows import read_flows
+from ci.chart.values import ValuesError
 from lighthouse_harness.model import Object, Render, make_object, thaw
 from lighthouse_harness.network_endpoints import EndpointKind
 from lighthouse_harness.network_flows import compare
 from lighthouse_harness.network_rules import isolation
 from lighthouse_harness.reachability import Network, network_of, other_ports
-
-from ci.chart.flows import read_flows
-from ci.chart.values import ValuesError
 from tests.chart.chart_render import RefusedError, helm, helms
 
 from .conftest import CHART, helm_majors

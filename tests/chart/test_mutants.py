@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+
 from lighthouse_harness.changes import upgrade
 from lighthouse_harness.findings import EmptySelectionError, Finding
 from lighthouse_harness.gates import GATES
 from lighthouse_harness.model import Request
-from lighthouse_harness.pod_security import namespace_levels
+from lighthouse_harness.namespaces import namespace_levels
+from lighthouse_harness.network_flows import compare
 
 from .conftest import CHART
+from .flow_scenarios import SCENARIOS, expected, network, request_of
 from .mutants import MUTANTS, Mutant
 from .test_profiles import SETTINGS
 
@@ -45,6 +49,16 @@ def _sound(renderer: Renderer) -> Render:
     return renderer.render(_request(CHART))
 
 
+def _network_findings(chart: Path, renderer: Renderer) -> set[Finding]:
+    """What is open beyond the table, or closed within it; in a shared namespace no denial hides a wide rule."""
+    found: set[Finding] = set()
+    for scenario in (SCENARIOS["default"], SCENARIOS["shared namespace"]):
+        render = renderer.render(replace(request_of(scenario), chart=chart))
+        with suppress(EmptySelectionError, KeyError, ValueError):
+            found |= set(compare(network(render, scenario), expected(scenario)).findings)
+    return found
+
+
 def _broken(mutant: Mutant, folder: Path) -> Path:
     chart = folder / "lighthouse"
     shutil.copytree(CHART, chart)
@@ -59,9 +73,15 @@ def _broken(mutant: Mutant, folder: Path) -> Path:
 def test_mutant_is_killed_by_its_check(
     mutant: Mutant, tmp_path: Path, sound: Render, renderer: Renderer, waivers: Waivers
 ) -> None:
-    render = renderer.render(_request(_broken(mutant, tmp_path)))
-    new = _findings(render, sound, waivers) - _findings(sound, sound, waivers)
+    chart = _broken(mutant, tmp_path)
+    new = _findings(renderer.render(_request(chart)), sound, waivers) - _findings(sound, sound, waivers)
+    if mutant.check.startswith("network/"):
+        new |= _network_findings(chart, renderer)
     assert mutant.check in {finding.check for finding in new}, sorted({finding.check for finding in new})
+
+
+def test_the_sound_chart_opens_exactly_the_table(renderer: Renderer) -> None:
+    assert _network_findings(CHART, renderer) == set()
 
 
 def test_there_are_at_least_forty_mutants_of_many_checks() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from lighthouse_harness.changes import upgrade
 from lighthouse_harness.findings import EmptySelectionError
 from lighthouse_harness.gates import GATES, Gate, Settings
-from lighthouse_harness.pod_security import Level, enforced_pod_security, namespace_levels
+from lighthouse_harness.namespaces import enforced_pod_security, namespace_levels
+from lighthouse_harness.pod_security import Level
 
 from .conftest import profiles, request_for
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+
 from lighthouse_harness.value_effects import effects
 
 from .conftest import request_for

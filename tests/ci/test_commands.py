@@ -75,6 +75,17 @@ def test_too_little_disk_is_refused(free: int, warm: bool, enough: bool) -> None
         preflight.check_disk(free * 2**30, warm=warm)
 
 
+@pytest.mark.parametrize(("memory", "enough"), [(3, False), (5, True)])
+def test_too_little_memory_is_refused(memory: int, enough: bool) -> None:
+    if enough:
+        preflight.check_memory(memory * 2**30)
+        return
+    with pytest.raises(
+        Failure, match=r"has 3\.0 GiB of memory and the local cluster needs 4: use a larger one"
+    ):
+        preflight.check_memory(memory * 2**30)
+
+
 def test_python_too_old_is_named(tmp_path: Path) -> None:
     old = tmp_path / "python3"
     old.write_text('#!/bin/sh\ncase "$*" in *"%d.%d.%d"*) echo 3.9.2;; *) exit 1;; esac\n')

@@ -22,6 +22,7 @@ HARNESS = Path(__file__).resolve().parent
 sys.path.insert(0, str(HARNESS))
 
 import yaml  # noqa: E402 - the path comes first, so that the command needs no installation
+
 from lighthouse_harness.documents import walk  # noqa: E402 - see above
 from lighthouse_harness.model import Request  # noqa: E402 - see above
 from lighthouse_harness.render import Renderer  # noqa: E402 - see above

@@ -54,6 +54,7 @@ def test_opening_a_shell_in_an_agent_is_in_the_audit_log(expert: Container) -> N
     eventually(logged, 10, f"an audit event for the shell in {AGENTS}/{expert.pod}")
 
 
+@pytest.mark.proves(19, level="running")
 def test_audit_log_holds_no_secret_values(cluster: Cluster) -> None:
     keys = cluster.get("secret", "lighthouse-bridge-keys", "--namespace", NAMESPACE)["data"]
     assert keys

@@ -115,6 +115,7 @@ def nothing_left_in_agent(cluster: Cluster) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("container", ["agent", "fuse"])
+@pytest.mark.proves(3, level="running")
 def test_containers_have_no_capability_and_can_gain_none(cluster: Cluster, container: str) -> None:
     status = agent(cluster, container=container).output("cat", "/proc/1/status")
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
@@ -132,6 +133,7 @@ def test_mount_is_layout_c(expert: Container) -> None:
     assert types[PROJECT] == ("fuse.lighthouse", "ro")
 
 
+@pytest.mark.proves(3, 18, level="running")
 def test_grep_and_find_see_exactly_the_source_tree(project: Path, expert: Container) -> None:
     compare = (
         "cd {root} && "
@@ -207,6 +209,7 @@ def test_change_is_visible_within_a_second(operator: Bridge, expert: Container) 
     assert max(delays.values()) < VISIBLE_SECONDS
 
 
+@pytest.mark.proves(3, 18, level="survives")
 def test_daemon_killed_twenty_times_during_grep_and_tail(
     project: Path, operator: Bridge, expert: Container, sidecar: Container
 ) -> None:
@@ -255,6 +258,7 @@ def test_daemon_killed_twenty_times_during_grep_and_tail(
     assert (restarts(expert), restarts(sidecar)) == before
 
 
+@pytest.mark.proves(3, 18, level="survives")
 def test_killed_sidecar_container_heals_in_the_running_agent(
     project: Path, expert: Container, sidecar: Container
 ) -> None:
@@ -275,6 +279,7 @@ def test_killed_sidecar_container_heals_in_the_running_agent(
 
 
 @pytest.mark.parametrize("end", ["killed", "replaced"])
+@pytest.mark.proves(18, level="survives")
 def test_mounts_go_on_without_the_driver_and_after_it(
     cluster: Cluster, project: Path, expert: Container, sidecar: Container, end: str
 ) -> None:

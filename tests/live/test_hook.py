@@ -67,7 +67,11 @@ def builder_pod(cluster: Cluster) -> Iterator[Container]:
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "builder", "namespace": NAMESPACE},
+        "metadata": {
+            "name": "builder",
+            "namespace": NAMESPACE,
+            "labels": {"lighthouse.dev/access-bridge": "true"},
+        },
         "spec": {
             "terminationGracePeriodSeconds": 0,
             "automountServiceAccountToken": False,

@@ -15,6 +15,7 @@ from tests.live.support import AGENTS, CSI, component, eventually, pods
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from ci.release import Cluster
     from tests.live.support import Bridge
@@ -32,6 +33,7 @@ def test_every_component_is_ready(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("namespace", [NAMESPACE, AGENTS])
+@pytest.mark.proves(1, level="running")
 def test_namespace_enforces_restricted_at_a_pinned_version(cluster: Cluster, namespace: str) -> None:
     labels = cluster.get("namespace", namespace)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -68,7 +70,15 @@ def test_upgrade_with_the_same_values_restarts_nothing(cluster: Cluster) -> None
     before = identities()
     chart = ROOT / "charts" / "lighthouse"
     cluster.helm(
-        "upgrade", RELEASE, chart, "--namespace", NAMESPACE, "--reuse-values", "--wait", "--timeout", "2m"
+        "upgrade",
+        RELEASE,
+        chart,
+        "--namespace",
+        NAMESPACE,
+        "--reset-then-reuse-values",
+        "--wait",
+        "--timeout",
+        "2m",
     )
     assert identities() == before
 
@@ -87,13 +97,6 @@ def test_what_the_bridge_acknowledged_survives_its_pod(cluster: Cluster, operato
     operator.update("live/survivor.txt", None, "delete")
 
 
-INSTALLS = {
-    "helm 4, server-side apply": ("HELM", ["--server-side=true"]),
-    "helm 4, client-side apply": ("HELM", ["--server-side=false"]),
-    "helm 3": ("HELM3", []),
-}
-
-
 @pytest.fixture
 def second_namespace(cluster: Cluster) -> Iterator[str]:
     """A namespace for another release beside the first."""
@@ -101,6 +104,41 @@ def second_namespace(cluster: Cluster) -> Iterator[str]:
     cluster.kubectl("create", "namespace", name)
     yield name
     cluster.kubectl("delete", "namespace", name, f"{name}-agents", "--ignore-not-found", "--wait")
+
+
+def test_make_install_takes_the_current_context(
+    cluster: Cluster, second_namespace: str, tmp_path: Path
+) -> None:
+    values: dict[str, Any] = json.loads(cluster.helm("get", "values", RELEASE, "-n", NAMESPACE, "-o", "json"))
+    values["fuse-csi"] = {"enabled": False}  # a node has one driver for all releases
+    file = tmp_path / "values.yaml"
+    file.write_text(json.dumps(values))
+    done = subprocess.run(
+        [
+            "make",
+            "install",
+            f"NAMESPACE={second_namespace}",
+            f"VALUES={file}",
+            "SET=agents.experts.architecture=null",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "KUBECONFIG": str(KUBECONFIG)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"helm install lighthouse in namespace {second_namespace} of lighthouse" in done.stderr
+    assert len(pods(cluster, second_namespace, component("bridge"))) == 1
+    assert len(pods(cluster, f"{second_namespace}-agents", component("agents"))) == 1
+    cluster.helm("uninstall", RELEASE, "--namespace", second_namespace, "--wait")
+
+
+INSTALLS = {
+    "helm 4, server-side apply": ("HELM", ["--server-side=true"]),
+    "helm 4, client-side apply": ("HELM", ["--server-side=false"]),
+    "helm 3": ("HELM3", []),
+}
 
 
 @pytest.mark.parametrize("kind", INSTALLS)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lighthouse_harness.api_server import ApiServer, find_program
 from lighthouse_harness.manifests import load_yaml
 from lighthouse_harness.model import make_object

@@ -96,6 +96,7 @@ class Blobs:
         self._unproven: set[bytes] = set()
         self._segments: list[_Segment] = []
         self._clock = 0
+        self._oversized: tuple[bytes, Content] = (b"", b"")
         self.hits = self.misses = self.evictions = 0
         for path in sorted(folder.glob("*.pack")):
             segment = _Segment(path, 1)
@@ -129,6 +130,8 @@ class Blobs:
         if place is None:
             if digest == EMPTY:
                 return b""
+            if digest == self._oversized[0]:
+                return self._oversized[1]
             self.misses += 1
             return None
         segment, offset, length = place
@@ -150,6 +153,10 @@ class Blobs:
             raise WrongContentError(f"Content asked by hash {digest.hex()} has another hash.")
         if not len(content):
             return b""
+        if len(content) > self._limit:
+            # Too large to hold on disk; the one read last stays in memory, as its pieces are read one by one.
+            self._oversized = (digest, content)
+            return content
         with self._lock:
             held = self.get(digest) if digest in self._places else None
             if held is not None:

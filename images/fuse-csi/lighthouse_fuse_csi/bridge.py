@@ -89,7 +89,9 @@ class Bridge:
     def blobs(self, digests: list[str]) -> dict[str, bytes]:
         """Contents by hash, as many as the bridge gives in one answer; raises BridgeError."""
         payload = msgspec.json.encode({"hashes": digests})
-        body = self._call("POST", "/shadow/blobs/fetch", "blobs", payload=payload, accept=MSGPACK)
+        body = self._call(
+            "POST", "/shadow/blobs/fetch", "blobs", payload=payload, accept=MSGPACK, seconds=_LONG_SECONDS
+        )
         try:
             return msgspec.msgpack.decode(body, type=dict[str, bytes])
         except msgspec.DecodeError as error:
@@ -125,21 +127,20 @@ class Bridge:
 
     def events(self, after: int) -> Iterator[bytes]:
         """Chunks of the event stream, without end; raises BridgeError when it breaks or falls silent."""
-        response = self._open("GET", f"/events/stream?after={after}", None, "", _SILENCE_SECONDS)
+        response = None
         try:
+            response = self._open("GET", f"/events/stream?after={after}", None, "", _SILENCE_SECONDS)
             if response.status != 200:
                 if response.status == 401:
                     self._token = ""
-                raise BridgeError(errno.EIO, f"The bridge answered {response.status} to the event stream.")
-            while True:
-                chunk = response.read1(_CHUNK)
-                if not chunk:
-                    return
+                raise self._failure("events", f"it answered {response.status}")
+            while chunk := response.read1(_CHUNK):
                 yield chunk
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise BridgeError(errno.EIO, f"The event stream broke: {error}") from error
+            raise self._failure("events", str(error)) from error
         finally:
-            response.close()
+            if response is not None:
+                response.close()
 
     def _decode(self, body: bytes, model: type[Model], route: str) -> Model:
         try:

@@ -73,7 +73,7 @@ def run(
     if session is not None:
         server.session = msgspec.msgpack.decode(session, type=Session)
     server.initialized = lambda agreed: _tell(supervisor, msgspec.msgpack.encode(agreed))
-    gc.freeze()
+    _settle_memory()
 
     ended: list[int] = []
     loop = Thread(target=lambda: ended.append(server.run()), name="server", daemon=True)
@@ -86,7 +86,11 @@ def run(
     )
     daemon.start()
     web.serve(listener, daemon.routes())
+    settled = daemon.project.loaded.is_set()
     while loop.is_alive():
+        if not settled and daemon.project.loaded.is_set():
+            _settle_memory()
+            settled = True
         busy = server.busy_since
         if not busy or time.perf_counter_ns() - busy < _STUCK_SECONDS * 1e9:
             _tell(supervisor, ALIVE)
@@ -153,6 +157,13 @@ class Daemon:
             "/ready": lambda: web.plain(200, "ready") if self.ready() else web.plain(503, "not loaded yet"),
             "/metrics": web.metrics(self.metrics.registry),
         }
+
+
+def _settle_memory() -> None:
+    """Take what is loaded out of garbage collection, which would stop the request loop to look through it all."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    gc.enable()
 
 
 def _tell(supervisor: socket.socket, message: bytes) -> None:

@@ -47,8 +47,7 @@ class DriverMetrics:
             ["reason"],
             registry=self.registry,
         )
-        for reason in ("deadline", "renewal"):
-            self.aborts.labels(reason)
+        self.aborts.labels("deadline")
 
     def watch(self, pods: Pods, connections: Connections) -> None:
         """Show the state of these pods' mounts."""

@@ -63,6 +63,10 @@ class Spool:
     def append(self, data: bytes) -> int:
         """Add whole lines; returns from which offset on the file is different now."""
         changed_from = self.size
+        if len(data) > self._limit:
+            # Of more than fits, the last whole lines.
+            start = len(data) - self._limit
+            data = data[data.index(b"\n", start - 1) + 1 :]
         try:
             if self.size + len(data) > self._limit:
                 os.ftruncate(self._descriptor, 0)

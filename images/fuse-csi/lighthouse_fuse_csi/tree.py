@@ -127,7 +127,7 @@ class Tree:
     def update(self, entries: Iterable[Entry], removed: Iterable[tuple[str, int]] = ()) -> Change:
         """Take entries in and paths out (each with the time of its removal); tells what changed."""
         change = Change()
-        if not self.files:
+        if not self.live and not self.files:
             return self._fill(entries, change)
         for path, mtime_us in removed:
             self._remove(path, mtime_us, change)
@@ -136,7 +136,7 @@ class Tree:
         return change
 
     def _fill(self, entries: Iterable[Entry], change: Change) -> Change:
-        """Take entries into the empty tree. A successor's first answer waits for this, hence the short way."""
+        """Take a manifest into the empty tree that nobody has seen: a successor's first answer waits for it."""
         files, folders, nodes, contents = self.files, self.folders, self.nodes, self._contents
         modes = {("file", False): FILE_MODE, ("file", True): PROGRAM_MODE}
         for path, kind, executable, size, digest, mtime_us in entries:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tests.images.fuse_csi.support import Program, eventually
 
 if TYPE_CHECKING:
-    from tests.images.fuse_csi.support import Pod
+    from tests.images.fuse_csi.machine import Pod
 
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lighthouse"

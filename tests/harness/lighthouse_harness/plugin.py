@@ -121,7 +121,11 @@ def _finish(config: pytest.Config) -> Tally | None:
         return None
     tally = _tally(config)
     if _RENDERER in config.stash:
-        tally.count(config.stash[_RENDERER].statistics)
+        from .render import prune  # noqa: PLC0415 - only runs that use the harness pay for it
+
+        used: Renderer = config.stash[_RENDERER]
+        tally.count(used.statistics)
+        prune(used.folder)
         del config.stash[_RENDERER]
     return tally
 

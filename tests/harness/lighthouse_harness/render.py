@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,7 @@ _FORMAT = "1"
 """Part of every key; raise it when what is stored changes."""
 
 _TIMEOUT_SECONDS = 120
+_KEPT_DAYS = 7
 
 
 class RenderError(RuntimeError):
@@ -40,6 +43,18 @@ def cache_folder() -> Path:
     """Where renders and schemas are kept: `LIGHTHOUSE_HARNESS_CACHE`, or a folder in the user's cache."""
     named = os.environ.get("LIGHTHOUSE_HARNESS_CACHE")
     return Path(named) if named else Path.home() / ".cache" / "lighthouse" / "harness"
+
+
+def prune(folder: Path, days: float = _KEPT_DAYS) -> int:
+    """Remove renders that nobody asked for in that many days; returns how many there were."""
+    oldest = time.time() - days * 86_400
+    removed = 0
+    for path in (*folder.glob("renders/*"), *folder.glob("valid/*")):
+        with contextlib.suppress(FileNotFoundError):  # another run prunes too
+            if path.stat().st_mtime < oldest:
+                path.unlink()
+                removed += 1
+    return removed
 
 
 def helm_binary(major: int) -> Path:
@@ -113,8 +128,10 @@ class Renderer:
     def _fresh(self, request: Request, key: str) -> Render | RenderError:
         stored, refused = self.folder / "renders" / f"{key}.yaml", self.folder / "renders" / f"{key}.error"
         if stored.is_file():
+            stored.touch()
             text = stored.read_text(encoding="utf-8")
         elif refused.is_file():
+            refused.touch()
             return RenderError(refused.read_text(encoding="utf-8"))
         else:
             try:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lighthouse_agent.errors import SettingsError
 from lighthouse_agent.rules import load_rules
 from lighthouse_agent.settings import DEFAULT_RULES
-
 from tests.images.agent.agents import Agent, agent
 from tests.images.agent.hooks import assert_blocked, hook
 from tests.images.agent.support import REPOSITORY, Bridge, RawServer, answer, get, post, wait_for

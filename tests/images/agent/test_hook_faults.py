@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lighthouse_agent.judgement import BadInputError, BlockedError, judge
 
+from lighthouse_agent.judgement import BadInputError, BlockedError, judge
 from tests.images.agent.hooks import APPROVED, CALL, HOOK, assert_blocked, hook, verdict
 from tests.images.agent.support import KEYS, SESSION_ANSWER, TOKEN, RawServer, answer, free_port
 

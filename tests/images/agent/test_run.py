@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lighthouse_agent.errors import SettingsError
 from lighthouse_agent.settings import run_settings
-
 from tests.images.agent.agents import agent
 from tests.images.agent.support import (
     KEYS,

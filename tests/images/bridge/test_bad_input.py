@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from lighthouse_bridge.routes import ROUTES
 
+from lighthouse_bridge.routes import ROUTES
 from tests.images.bridge.support import Agent, Bridge
 
 MIB = 1024 * 1024

@@ -2,6 +2,7 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lighthouse_bridge.breakers import Breaker
 from lighthouse_bridge.consensus import Candidate, Ruling, Vote, choose, settle
 from lighthouse_bridge.decisions.verdict import Risk

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import yaml
+
 from lighthouse_bridge.decisions.judge import Judge
 from lighthouse_bridge.decisions.rules import load_rules
-
 from tests.images.bridge.support import RULES
 
 CORPUS = Path(__file__).with_name("corpus")

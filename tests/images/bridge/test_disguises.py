@@ -4,10 +4,10 @@ import time
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from lighthouse_bridge.decisions.judge import Judge
 from lighthouse_bridge.decisions.rules import load_rules
 from lighthouse_bridge.decisions.shell import parse_shell
-
 from tests.images.bridge.support import RULES
 
 JUDGE = Judge(load_rules(RULES), ())

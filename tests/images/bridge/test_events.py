@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
-from lighthouse_bridge.events import legacy_checksum
 
+from lighthouse_bridge.events import legacy_checksum
 from tests.images.bridge.support import Agent, Bridge
 
 

@@ -162,6 +162,7 @@ def test_a_store_that_is_gone_or_damaged_is_told_and_taken_up_again(
     assert builder.update("found.txt", "y").status_code == 200
 
 
+@pytest.mark.proves(2, level="survives")
 def test_a_store_that_cannot_be_opened_keeps_the_bridge_alive_but_not_ready(
     start_bridge: Callable[..., Bridge], tmp_path: Path
 ) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
-from lighthouse_bridge.routes import ROUTES
 
+from lighthouse_bridge.routes import ROUTES
 from tests.images.bridge.support import Agent, Bridge
 
 

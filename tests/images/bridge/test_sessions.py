@@ -3,8 +3,8 @@
 import time
 
 import pytest
-from lighthouse_bridge.credentials import open_token, sign_token
 
+from lighthouse_bridge.credentials import open_token, sign_token
 from tests.images.bridge.support import KEYS, Agent, Bridge
 
 
@@ -118,6 +118,7 @@ def test_experts_register_and_stay_available(bridge: Bridge) -> None:
     }
 
 
+@pytest.mark.proves(19, level="running")
 def test_neither_keys_nor_tokens_are_logged(bridge: Bridge, builder: Agent) -> None:
     builder.validate("ls")
     bridge.wait_for(lambda: builder.agent_id in bridge.log.read_text())

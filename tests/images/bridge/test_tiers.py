@@ -5,12 +5,12 @@ import time
 from typing import Any
 
 import pytest
+
 from lighthouse_bridge import decider as module
 from lighthouse_bridge.breakers import Breaker
 from lighthouse_bridge.decider import Decider, command_hash
 from lighthouse_bridge.decisions.judge import Judge
 from lighthouse_bridge.decisions.verdict import Decision, Verdict
-
 from tests.images.bridge.support import RULES
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.images.fuse_csi.support import BridgeProgram, Node, Pod, folder, sources
+from tests.images.fuse_csi.machine import Node, Pod
+from tests.images.fuse_csi.support import BridgeProgram, folder, sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,7 +98,7 @@ def pod(node: Node, bridge: BridgeProgram) -> Iterator[Pod]:
 def own_node() -> Iterator[Node]:
     """A node whose driver the test may end."""
     with folder() as path:
-        each = Node(path, abort_seconds=3)
+        each = Node(path, abort_seconds=2)
         try:
             yield each
         finally:

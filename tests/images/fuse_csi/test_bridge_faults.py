@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import signal
+import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 import urllib3
 
-from tests.images.fuse_csi.support import HTTP, BridgeProgram, Pod, eventually
+from tests.images.fuse_csi.support import HTTP, BridgeProgram, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.images.fuse_csi.machine import Pod
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -136,6 +139,20 @@ def test_many_misses_while_the_bridge_is_away_fail_together(cold: Pod, proxy: Pr
     result = cold.run("sh", "-c", "cat /mnt/project/current/src/*.py | wc -c", seconds=30)
     assert b"Input/output error" in result.stderr
     assert time.monotonic() - started < 15
+
+
+def test_reader_that_waits_for_the_bridge_can_be_killed(make_pod: Callable[..., Pod], proxy: Proxy) -> None:
+    pod = make_pod(proxy.url, LIGHTHOUSE_PREFETCH_MIB="0").start()
+    proxy.fault = "slow"
+    reader = subprocess.Popen(
+        pod.in_container(["cat", "/mnt/project/current/src/ast.py"]), stdout=subprocess.PIPE
+    )
+    time.sleep(0.3)
+    assert reader.poll() is None
+    reader.kill()
+    started = time.monotonic()
+    reader.communicate(timeout=5)
+    assert time.monotonic() - started < 0.5
 
 
 def test_daemon_restarted_while_the_bridge_is_away_serves_what_it_had(cold: Pod, proxy: Proxy) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.images.fuse_csi.support import BridgeProgram, Pod, eventually
+from tests.images.fuse_csi.machine import Node, Pod
+from tests.images.fuse_csi.support import BridgeProgram, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,3 +140,19 @@ def test_many_changes_at_once_are_all_seen(pod: Pod, bridge: BridgeProgram) -> N
     bridge.load({f"burst/{index % 10}/{index}": b"newer" for index in range(1000)})
     within_a_second(lambda: all(path.stat().st_size == 5 for path in folder.glob("*/*")))
     assert {path.read_bytes() for path in folder.glob("*/*")} == {b"newer"}
+
+
+def test_first_files_of_an_empty_project_are_seen_by_those_who_looked_before(node: Node, place: Path) -> None:
+    empty = BridgeProgram(place / "empty-bridge")
+    pod = Pod(node, empty.url, empty.keys / "expert")
+    try:
+        pod.start()
+        current = pod.project / "current"
+        assert os.listdir(current) == []  # noqa: PTH208 (names only)
+        assert not (current / "src").exists()
+        empty.load({"src/one": b"1", "two": b"2"})
+        within_a_second(lambda: (current / "src/one").exists() and (current / "two").read_text() == "2")
+        assert sorted(os.listdir(current)) == ["src", "two"]  # noqa: PTH208 (names only)
+    finally:
+        pod.close()
+        empty.stop()

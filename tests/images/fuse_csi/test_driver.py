@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from lighthouse_fuse_csi.stubs import csi_pb2 as csi
 
-from tests.images.fuse_csi.support import DRIVER, HTTP, REPOSITORY, Node, eventually
+from lighthouse_fuse_csi.stubs import csi_pb2 as csi
+from tests.images.fuse_csi.support import DRIVER, HTTP, REPOSITORY, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.images.fuse_csi.machine import Node
 
 
 def lines_of(node: Node, uid: str) -> list[list[str]]:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.images.fuse_csi.support import BridgeProgram, Pod, eventually
+from tests.images.fuse_csi.support import BridgeProgram, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from tests.images.fuse_csi.machine import Pod
 
 CURRENT = "/mnt/project/current/src"
 
@@ -90,7 +92,7 @@ def test_files_are_read_only_and_programs_stay_programs(pod: Pod, bridge: Bridge
     eventually(lambda: tool.stat().st_mode & 0o777 == 0o555)
     assert (pod.project / "current/bin/data").stat().st_mode & 0o777 == 0o444
     link = pod.project / "current/bin/link"
-    assert link.is_symlink()
+    assert eventually(link.is_symlink)
     assert (str(link.readlink()), link.read_text(), link.lstat().st_size) == ("data", "x", 4)
 
 

@@ -8,13 +8,14 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
+
 from lighthouse_fuse_csi import journal, protocol
 from lighthouse_fuse_csi.blobs import Blobs, WrongContentError
 from lighthouse_fuse_csi.history import read_time
 from lighthouse_fuse_csi.journal import Journal
 from lighthouse_fuse_csi.nodes import Listing, Node
 from lighthouse_fuse_csi.numbers import Area, area_of, moved, number, view_number, view_of
-from lighthouse_fuse_csi.streams import NAMES, stream_of
+from lighthouse_fuse_csi.streams import NAMES, Spool, stream_of
 from lighthouse_fuse_csi.tree import Tree
 
 if TYPE_CHECKING:
@@ -197,6 +198,23 @@ def test_cache_with_damaged_records_forgets_only_those(tmp_path: Path) -> None:
     assert len(again) == 8
     for content in contents:
         assert bytes(again.put(hashlib.sha256(content).digest(), content)) == content
+
+
+def test_spool_holds_whole_lines_within_its_limit_over_torn_ends(tmp_path: Path) -> None:
+    path = tmp_path / "spool"
+    spool = Spool(path, 1000)
+    for index in range(200):
+        spool.append(b"line %d\n" % index * (index % 90 + 1))
+        data = path.read_bytes()
+        assert len(data) == spool.size <= 1000
+        assert data == b"" or data.endswith(b"line %d\n" % index)
+        assert data.startswith(b"line") or not data
+    os.truncate(path, spool.size - 3)
+    again = Spool(path, 1000)
+    assert again.read(0, 2000) == path.read_bytes() == data[: data.rindex(b"\n", 0, -1) + 1]
+    size = again.size
+    # A line that never fits is left out.
+    assert again.append(b"x" * 2000 + b"\n") == size == again.size
 
 
 @pytest.mark.parametrize(

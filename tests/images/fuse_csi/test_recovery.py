@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from lighthouse_fuse_csi import channel
 
-from tests.images.fuse_csi.support import HTTP, USER, BridgeProgram, Node, Pod, eventually
+from lighthouse_fuse_csi import channel
+from tests.images.fuse_csi.machine import Node, Pod
+from tests.images.fuse_csi.support import HTTP, USER, BridgeProgram, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,7 +83,7 @@ def test_daemon_killed_20_times_under_grep_and_tail_loses_nothing(
     times = []
     try:
         for index in range(20):
-            time.sleep(0.15)
+            time.sleep(0.1)
             bridge.write(f"killed/{index}", f"{time.time()}")
             times.append(kill_daemon(pod))
         eventually(lambda: '"killed/19"' in output.read_text(), 5)
@@ -136,7 +137,7 @@ def test_daemon_that_cannot_start_is_tried_with_pauses(make_pod: Callable[..., P
     pod = make_pod()
     pod.cache.chmod(0o500)
     pod.start_sidecar()
-    time.sleep(3)
+    time.sleep(2.2)
     assert pod.sidecar is not None
     deaths = pod.sidecar.log.read_text().count("daemon ended")
     assert 5 <= deaths <= 8

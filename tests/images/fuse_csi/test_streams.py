@@ -9,11 +9,13 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
-from tests.images.fuse_csi.support import BridgeProgram, Pod, eventually
+from tests.images.fuse_csi.support import BridgeProgram, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.images.fuse_csi.machine import Pod
 
 NAMES = [
     "agent_activities",

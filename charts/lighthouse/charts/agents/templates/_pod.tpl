@@ -12,7 +12,7 @@ initContainers:
   # A native sidecar: the agent container starts once the file system is served,
   # and the sidecar stops after it.
   - name: fuse
-    image: {{ include "lighthouse.image" (dict "context" .context "image" $values.fuse.image) }}
+    image: {{ include "lighthouse.image" (dict "context" .context "image" $values.fuse.image) | quote }}
     imagePullPolicy: {{ $values.fuse.image.pullPolicy }}
     restartPolicy: Always
     args: [sidecar]
@@ -47,7 +47,7 @@ initContainers:
         mountPath: /tmp
 containers:
   - name: agent
-    image: {{ include "lighthouse.image" (dict "context" .context "image" $values.image) }}
+    image: {{ include "lighthouse.image" (dict "context" .context "image" $values.image) | quote }}
     imagePullPolicy: {{ $values.image.pullPolicy }}
     args: [run]
     securityContext:
@@ -80,6 +80,12 @@ volumes:
   {{- include "lighthouse.list" (dict "own" (include "agents.volumes" .) "extra" $values.extraVolumes "key" "name" "value" "agents.extraVolumes") | nindent 2 }}
 {{- end -}}
 
+{{- /* The size of the sidecar's cache volume: a quarter more than it fills, since kubelet evicts a pod that
+       exceeds it. Arguments: the MiB that it fills. */ -}}
+{{- define "lighthouse.agents.cacheSize" -}}
+{{- div (mul . 5) 4 }}Mi
+{{- end -}}
+
 {{- define "agents.env" }}
 - name: LIGHTHOUSE_BRIDGE_URL
   value: {{ include "lighthouse.bridge.url" .context }}
@@ -106,9 +112,9 @@ volumes:
 {{- define "agents.agentEnv" }}
 {{- include "agents.env" . }}
 - name: LIGHTHOUSE_AGENT_TYPE
-  value: {{ .expert.type }}
+  value: {{ .expert.type | quote }}
 - name: LIGHTHOUSE_AGENT_CAPABILITIES
-  value: {{ join "," .expert.capabilities }}
+  value: {{ join "," .expert.capabilities | quote }}
 - name: LIGHTHOUSE_MOUNT
   value: /mnt/lighthouse/project
 {{- end }}
@@ -130,29 +136,28 @@ volumes:
 {{- define "agents.volumes" }}
 - name: project
   csi:
-    driver: {{ .context.Values.global.csiDriverName }}
+    driver: {{ .context.Values.global.csiDriverName | quote }}
     readOnly: true
     volumeAttributes:
       role: data
 - name: control
   csi:
-    driver: {{ .context.Values.global.csiDriverName }}
+    driver: {{ .context.Values.global.csiDriverName | quote }}
     volumeAttributes:
       role: control
-# A quarter more than the sidecar fills, since kubelet evicts a pod that exceeds it.
 - name: cache
   emptyDir:
-    sizeLimit: {{ div (mul .context.Values.fuse.cacheMiB 5) 4 }}Mi
+    sizeLimit: {{ include "lighthouse.agents.cacheSize" .context.Values.fuse.cacheMiB }}
 - name: key
   secret:
-    secretName: {{ .context.Values.key.existingSecret | default (printf "%s-key" (include "lighthouse.agents.name" .context)) }}
+    secretName: {{ .context.Values.key.existingSecret | default (printf "%s-key" (include "lighthouse.agents.name" .context)) | quote }}
     defaultMode: 0440
     items:
       - key: expert
         path: key
 - name: tmp
   emptyDir:
-    sizeLimit: {{ .context.Values.tmpSize }}
+    sizeLimit: {{ .context.Values.tmpSize | toJson }}
 - name: fuse-tmp
   emptyDir:
     sizeLimit: 16Mi

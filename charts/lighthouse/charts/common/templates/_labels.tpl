@@ -2,7 +2,7 @@
        Arguments: context, component. */ -}}
 {{- define "lighthouse.selectorLabels" -}}
 app.kubernetes.io/name: lighthouse
-app.kubernetes.io/instance: {{ .context.Release.Name }}
+app.kubernetes.io/instance: {{ .context.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 

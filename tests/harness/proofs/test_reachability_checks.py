@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from lighthouse_harness.manifests import read_objects
 from lighthouse_harness.model import EmptySelectionError, Render, Request, Verdict
 from lighthouse_harness.network_checks import routes, scrapes, webhooks

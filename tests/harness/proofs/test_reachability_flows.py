@@ -6,6 +6,7 @@ import random
 import time
 
 import pytest
+
 from lighthouse_harness.manifests import read_objects
 from lighthouse_harness.model import EmptySelectionError, Finding, Object, make_object
 from lighthouse_harness.network_endpoints import Port

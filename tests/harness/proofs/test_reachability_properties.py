@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lighthouse_harness.model import make_object
 from lighthouse_harness.network_endpoints import outside
 from lighthouse_harness.network_environment import Environment

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from lighthouse_harness.manifests import read_objects
 from lighthouse_harness.model import Render, Request
 

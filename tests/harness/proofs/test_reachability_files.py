@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from lighthouse_harness.manifests import read_objects
 from lighthouse_harness.network_files import read_environment, read_flows
 from lighthouse_harness.network_flows import compare

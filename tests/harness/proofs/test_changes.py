@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from lighthouse_harness.changes import upgrade
 from lighthouse_harness.editing import with_value, without
 from lighthouse_harness.manifests import read_objects

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from lighthouse_harness.editing import edited, with_value, without
 from lighthouse_harness.gates import GATES, Gate, Settings
 from lighthouse_harness.model import MISSING, EmptySelectionError, PathError, Render

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from lighthouse_harness.coverage import coverage
 from lighthouse_harness.model import Request
 from lighthouse_harness.render import Renderer

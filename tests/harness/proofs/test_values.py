@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from jsonschema import Draft7Validator
+
 from lighthouse_harness.chart import ChartError
 from lighthouse_harness.model import Request
 from lighthouse_harness.render import Renderer

@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lighthouse_harness.go_modules import module_folder
 from lighthouse_harness.manifests import load_yaml
 from lighthouse_harness.model import EmptySelectionError, Render, Request, make_object
-from lighthouse_harness.pod_security import (
-    Level,
-    enforced_pod_security,
-    judge_pod,
-    pod_security,
-    read_version,
-)
+from lighthouse_harness.namespaces import enforced_pod_security
+from lighthouse_harness.pod_security import Level, judge_pod, pod_security, read_version
 
 REPLACED_BY = {
     "capabilities_baseline": "capabilities_restricted",

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from lighthouse_harness.duplicates import duplicate_keys
 from lighthouse_harness.editing import edited
 from lighthouse_harness.model import MISSING, Object, Render, make_object, thaw

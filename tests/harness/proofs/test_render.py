@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
+
 from lighthouse_harness.chart import ChartError, default_values
 from lighthouse_harness.manifests import ManifestError, load_yaml, merge, read_objects
 from lighthouse_harness.model import Request
-from lighthouse_harness.render import Renderer, RenderError, ToolError
+from lighthouse_harness.render import Renderer, RenderError, ToolError, prune
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +58,15 @@ def test_a_second_process_finds_renders_on_disk(chart: Path, fresh: Renderer) ->
     second.render(Request(chart))
     assert second.statistics.helm_runs == 0
     assert second.statistics.renders == 1
+
+
+def test_renders_that_nobody_asks_for_are_pruned(chart: Path, fresh: Renderer) -> None:
+    fresh.render(Request(chart))
+    assert prune(fresh.folder) == 0
+    for path in fresh.folder.rglob("*.yaml"):
+        os.utime(path, (0, 0))
+    assert prune(fresh.folder) == 1
+    assert Renderer(fresh.folder).render(Request(chart)).objects
 
 
 def test_everything_in_the_request_reaches_helm(chart: Path, fresh: Renderer, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from lighthouse_harness.manifests import read_objects
 from lighthouse_harness.model import EmptySelectionError, Object, Render, Request, Verdict, make_object
 from lighthouse_harness.rbac import Access, Subject, parse_subject

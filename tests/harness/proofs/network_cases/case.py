@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from lighthouse_harness.model import Object, make_object
 
 HERE = Path(__file__).parent

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lighthouse_harness.alerts import alert_thresholds, alerts
 from lighthouse_harness.editing import with_value
 from lighthouse_harness.manifests import read_objects

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+
 from lighthouse_harness.network_endpoints import Endpoint, EndpointKind, outside
 from lighthouse_harness.network_environment import Environment
 from lighthouse_harness.network_policies import parse_network
