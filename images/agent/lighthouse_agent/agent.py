@@ -9,11 +9,15 @@ import structlog
 
 from lighthouse_agent import logs
 from lighthouse_agent.client import BridgeClient
+from lighthouse_agent.contexts import Contexts
+from lighthouse_agent.judge import load_judge
 from lighthouse_agent.membership import Membership
 from lighthouse_agent.metrics import Metrics
 from lighthouse_agent.mount import MountWatch
 from lighthouse_agent.probes import ProbeServer
 from lighthouse_agent.settings import RunSettings
+from lighthouse_agent.tokens import MemoryTokens
+from lighthouse_agent.work import POLL_SECONDS, Worker
 
 # One call to the bridge may be under way when the end comes, and one more ends the session.
 _CALL_SECONDS = 5.0
@@ -34,14 +38,26 @@ def run(settings: RunSettings) -> None:
         signal.signal(number, stopped)
 
     metrics = Metrics()
+    # One session for both clients: a bridge counts sessions, and a client serves one thread.
+    tokens = MemoryTokens()
     client = BridgeClient(
         settings.bridge,
         timeout=_CALL_SECONDS,
+        tokens=tokens,
         observe=lambda route, seconds: metrics.bridge_seconds.labels(route).observe(seconds),
     )
     membership = Membership(client, settings, metrics)
     mount = MountWatch(
         settings.mount, metrics, every=settings.probe_seconds, limit=settings.probe_limit_seconds
+    )
+
+    worker = Worker(
+        BridgeClient(settings.bridge, timeout=POLL_SECONDS + _CALL_SECONDS, tokens=tokens),
+        load_judge(settings),
+        Contexts(settings.mount, lambda: mount.missing),
+        metrics,
+        agent_type=settings.agent_type,
+        idle=lambda: membership.missing,
     )
 
     def missing() -> list[str]:
@@ -53,6 +69,7 @@ def run(settings: RunSettings) -> None:
     for thread in (
         joined,
         threading.Thread(target=mount.keep, args=(stop,), name="mount", daemon=True),
+        threading.Thread(target=worker.keep, args=(stop,), name="work", daemon=True),
         threading.Thread(target=server.serve_forever, name="probes", daemon=True),
     ):
         thread.start()

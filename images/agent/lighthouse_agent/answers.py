@@ -1,5 +1,7 @@
 """The bridge's answers, as far as the agent uses them; unknown fields are ignored."""
 
+from typing import Any
+
 import msgspec
 
 
@@ -40,6 +42,38 @@ class Heartbeat(msgspec.Struct, frozen=True):
     """Answer of POST /expert/heartbeat."""
 
     status: str
+
+
+class WorkItem(msgspec.Struct, frozen=True):
+    """Work for this expert; `kind` is validation, delegation or task."""
+
+    work_id: str
+    kind: str
+    requested_by: str
+    validation_id: str | None = None
+    tool_name: str | None = None
+    tool_input: dict[str, Any] | None = None
+    reason: str = ""
+    risk_level: str | None = None
+    task_description: str | None = None
+
+
+class WorkAnswer(msgspec.Struct, frozen=True):
+    """Answer of GET /expert/work."""
+
+    work: WorkItem | None
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """Answer of POST /expert/answer."""
+
+    status: str
+
+
+class Completed(msgspec.Struct, frozen=True):
+    """Answer of POST /expert/complete."""
+
+    success: bool
 
 
 class TreeFile(msgspec.Struct, frozen=True, array_like=True):

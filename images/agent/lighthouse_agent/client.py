@@ -12,11 +12,15 @@ import urllib3
 
 from lighthouse_agent.answers import (
     BatchResult,
+    Completed,
     Heartbeat,
+    Recorded,
     Registration,
     Session,
     Tree,
     Verdict,
+    WorkAnswer,
+    WorkItem,
 )
 from lighthouse_agent.errors import (
     BridgeMalformedError,
@@ -102,6 +106,25 @@ class BridgeClient:
         """Tell the bridge that this expert lives; BridgeRefusedError 404 means it is not registered."""
         body = msgspec.json.encode({"agent_id": self._settings.agent_id})
         return self._call("POST", "/expert/heartbeat", Heartbeat, body=body)
+
+    def fetch_work(self, wait: float) -> WorkItem | None:
+        """This expert's next work, waited for up to `wait` seconds; less than the client's timeout."""
+        return self._call("GET", f"/expert/work?wait={wait:g}", WorkAnswer).work
+
+    def answer_work(self, work_id: str, decision: str, confidence: float, reasoning: str) -> str:
+        """Answer a validation; `recorded`, or `late` when it does not count any more."""
+        body = {
+            "work_id": work_id,
+            "decision": decision,
+            "confidence": confidence,
+            "reasoning": reasoning,
+        }
+        return self._call("POST", "/expert/answer", Recorded, body=msgspec.json.encode(body)).status
+
+    def complete_work(self, work_id: str, status: str, result: str) -> None:
+        """End a delegation or task, as completed or failed."""
+        body = {"work_id": work_id, "status": status, "result": result}
+        self._call("POST", "/expert/complete", Completed, body=msgspec.json.encode(body))
 
     def end_session(self) -> None:
         """End the session if there is one; never opens one to do so."""
@@ -210,7 +233,9 @@ class BridgeClient:
             raise self._unreachable(method, path, _cause(error)) from None
         finally:
             if self._observe is not None:
-                self._observe(f"{method} /{path.split('/', 2)[1]}", time.monotonic() - started)
+                self._observe(
+                    f"{method} /{path.partition('?')[0].split('/', 2)[1]}", time.monotonic() - started
+                )
 
     def _exchange(
         self, method: str, path: str, content: bytes | BinaryIO | None, headers: dict[str, str], limit: int

@@ -46,5 +46,17 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.judged = Counter(
+            "lighthouse_agents_judgements",
+            "Work this expert has done, by its answer.",
+            ["answer"],
+            registry=self.registry,
+        )
+        self.judge_seconds = Histogram(
+            "lighthouse_agents_judgement_seconds",
+            "Time this expert took for a judgement, reading the context included.",
+            buckets=(*_SECONDS, 30.0),
+            registry=self.registry,
+        )
         for outcome in ("ok", "failed"):
             self.heartbeats.labels(outcome)

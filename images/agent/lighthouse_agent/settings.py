@@ -12,6 +12,8 @@ from lighthouse_agent.errors import SettingsError
 
 DEFAULT_KEY_FILE = "/etc/lighthouse/key/key"
 DEFAULT_MOUNT = "/mnt/lighthouse/project"
+DEFAULT_JUDGE = "lighthouse_agent.rules:make_judge"
+DEFAULT_RULES = Path(__file__).parent / "rules.toml"
 MAX_AGENT_ID = 128
 
 
@@ -35,6 +37,8 @@ class RunSettings(msgspec.Struct, frozen=True):
     probe_seconds: float
     probe_limit_seconds: float
     log_level: str
+    judge: str
+    rules: Path
 
 
 def bridge_url(value: str | None) -> str:
@@ -86,6 +90,8 @@ def run_settings(env: Mapping[str, str] = os.environ) -> RunSettings:
         probe_seconds=_number(env, "LIGHTHOUSE_MOUNT_PROBE_SECONDS", 5, 0.05, 300),
         probe_limit_seconds=_number(env, "LIGHTHOUSE_MOUNT_LIMIT_SECONDS", 2, 0.05, 60),
         log_level=_log_level(env.get("LIGHTHOUSE_LOG_LEVEL") or "info"),
+        judge=env.get("LIGHTHOUSE_EXPERT_JUDGE") or DEFAULT_JUDGE,
+        rules=Path(env.get("LIGHTHOUSE_EXPERT_RULES") or DEFAULT_RULES),
     )
 
 

@@ -4,9 +4,10 @@ import fcntl
 import hashlib
 import os
 import stat
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -29,15 +30,16 @@ class Tokens(Protocol):
     def forget(self) -> None:
         """Drop the token."""
 
-    def exclusive(self) -> AbstractContextManager[None]:
+    def exclusive(self) -> AbstractContextManager[object]:
         """Held while a session is opened, so that hooks that run at once open one session, not many."""
 
 
 class MemoryTokens:
-    """Keeps the token in this object."""
+    """Keeps the token in this object; clients in several threads may share it and so one session."""
 
     def __init__(self) -> None:
         self._token: str | None = None
+        self._lock = threading.Lock()
 
     def current(self) -> str | None:
         """See Tokens."""
@@ -51,9 +53,9 @@ class MemoryTokens:
         """See Tokens."""
         self._token = None
 
-    def exclusive(self) -> AbstractContextManager[None]:
+    def exclusive(self) -> AbstractContextManager[object]:
         """See Tokens."""
-        return nullcontext()
+        return self._lock
 
 
 class FileTokens:

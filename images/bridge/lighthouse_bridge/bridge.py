@@ -8,9 +8,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import metrics
+from .bells import Bells
+from .breakers import expert_breaker
+from .clock import now_us
+from .consensus import Ruling
 from .credentials import JoinKeys
 from .database import Database
 from .decider import Decider
+from .escalations import Ended, Limits, is_due, resume, sweep
 from .logs import log
 from .problems import StoreUnavailableError
 from .sessions import Sessions
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 HOUSEKEEPING_SECONDS = 30.0
+SWEEP_SECONDS = 0.2
 
 
 class Bridge:
@@ -29,6 +35,8 @@ class Bridge:
     def __init__(self, settings: Settings, secret: bytes) -> None:
         self.settings = settings
         self.feed = Feed()
+        self.bells = Bells()
+        self.expert_breaker = expert_breaker()
         self.database = Database(settings.event_store_path, settings.min_free_bytes, self._committed)
         self.sessions = Sessions(self.database, secret)
         self.keys = JoinKeys(settings.keys_dir)
@@ -43,7 +51,10 @@ class Bridge:
         """Load the rules, open the store and begin the periodic work."""
         await asyncio.to_thread(self.decider.load)
         await asyncio.to_thread(self.database.start)
+        with suppress(StoreUnavailableError):
+            await self.database.write(lambda transaction: resume(transaction, self.limits()))
         self._tasks = [
+            asyncio.create_task(self._keep_time()),
             asyncio.create_task(self._keep_house()),
             asyncio.create_task(self._watch_rules()),
         ]
@@ -57,8 +68,33 @@ class Bridge:
             await self.sessions.flush()
         await self.database.close()
 
+    def limits(self, *, experts: bool = True) -> Limits:
+        """How long experts and people have to decide a validation."""
+        return Limits(
+            expert_us=int(self.settings.expert_seconds * 1_000_000),
+            review_us=int(self.settings.review_seconds * 1_000_000),
+            experts=experts,
+        )
+
+    def experts_ended(self, ended: Ended) -> None:
+        """Note how the experts' part in an escalation ended."""
+        metrics.expert_seconds.labels(ended.ruling.value).observe(ended.seconds)
+        if ended.ruling is not Ruling.NONE:
+            metrics.escalations_ended.labels("expert", ended.ruling.value).inc()
+        if ended.answers:
+            self.expert_breaker.succeeded()
+        else:
+            self.expert_breaker.failed("no expert answered in time")
+
+    def stop_waiting(self) -> None:
+        """Send away everybody who waits for something: the bridge is shutting down."""
+        self.draining = True
+        self.feed.close()
+        self.bells.close()
+
     def _committed(self, lines: list[StreamLine]) -> None:
         self.feed.publish(lines)
+        self.bells.publish(lines)
         for line in lines:
             metrics.events_appended.labels(line.event_type).inc()
 
@@ -66,9 +102,22 @@ class Bridge:
         while True:
             try:
                 await self.sessions.flush()
+                await self._sweep()
             except StoreUnavailableError as error:
                 log.warning("housekeeping postponed", reason=str(error))
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+    async def _keep_time(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            # A store that fails is reported by whoever needs it; limits are kept once it is back.
+            with suppress(StoreUnavailableError):
+                if await self.database.read(lambda connection: is_due(connection, now_us())):
+                    await self._sweep()
+
+    async def _sweep(self) -> None:
+        for ended in await self.database.write(sweep):
+            self.experts_ended(ended)
 
     async def _watch_rules(self) -> None:
         while True:

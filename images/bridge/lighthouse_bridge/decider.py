@@ -1,8 +1,9 @@
 """The tiers that decide at once: a memory of recent verdicts, then the rules. What neither decides is
-reviewed."""
+reviewed; a tier that fails approves nothing."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections import OrderedDict
@@ -10,8 +11,10 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from . import metrics
+from .breakers import memory_breaker, policy_breaker
 from .decisions.judge import Judge
 from .decisions.rules import RulesError, RuleSet, fingerprint, load_rules
+from .decisions.verdict import Decision, Finding, Risk, combine
 from .logs import log
 
 if TYPE_CHECKING:
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
 CACHE_ENTRIES = 10_000
 CACHE_SECONDS = 300.0
+POLICY_SECONDS = 2.0
+# Longer texts are judged beside the event loop, so that others need not wait for them.
+LONG_INPUT = 2048
 
 
 class Decider:
@@ -33,6 +39,8 @@ class Decider:
         self._judge: Judge | None = None
         self._cache: OrderedDict[str, tuple[float, Verdict]] = OrderedDict()
         self._lock = Lock()
+        self._memory = memory_breaker()
+        self._policy = policy_breaker()
         self.version = ""
         self.broken = False
 
@@ -60,28 +68,58 @@ class Decider:
         metrics.rules_reloads.labels("loaded").inc()
         log.info("rules reloaded", version=self.version, rules=rules.count)
 
-    def decide(self, tool_name: str, tool_input: dict[str, Any]) -> tuple[Verdict, str, bool]:
-        """The verdict, the version of the rules that gave it, and whether memory had it."""
-        key = command_hash(tool_name, tool_input)
-        now = time.monotonic()
-        with self._lock:
-            judge, version = self._judge, self.version
-            entry = self._cache.get(key)
-            if entry is not None and entry[0] > now:
-                self._cache.move_to_end(key)
-                metrics.cache_lookups.labels("hit").inc()
-                return entry[1], version, True
+    async def decide(self, tool_name: str, tool_input: dict[str, Any]) -> tuple[Verdict, str, bool]:
+        """The verdict, the version of the rules that gave it, and whether memory had it. Never raises for a
+        tier that fails: without the rules nothing is approved."""
+        judge, version = self._judge, self.version
         if judge is None:
             raise RulesError("No rules are loaded.")
-        metrics.cache_lookups.labels("miss").inc()
-        verdict = judge.decide(tool_name, tool_input)
-        with self._lock:
-            # Rules may have changed meanwhile; an old verdict must not enter the new memory.
-            if judge is self._judge:
-                self._cache[key] = (now + CACHE_SECONDS, verdict)
-                if len(self._cache) > CACHE_ENTRIES:
-                    self._cache.popitem(last=False)
+        key = f"{command_hash(tool_name, tool_input)}:{version}"
+        found = self._recall(key)
+        if found is not None:
+            return found, version, True
+        if not self._policy.allows():
+            return _refuse("The rules failed repeatedly and rest for a while"), version, False
+        try:
+            if sum(len(value) for value in tool_input.values() if isinstance(value, str)) > LONG_INPUT:
+                async with asyncio.timeout(POLICY_SECONDS):
+                    verdict = await asyncio.to_thread(judge.decide, tool_name, tool_input)
+            else:
+                verdict = judge.decide(tool_name, tool_input)
+        except TimeoutError:
+            self._policy.failed(f"no verdict within {POLICY_SECONDS:g} s")
+            return _refuse(f"The rules took longer than {POLICY_SECONDS:g} s"), version, False
+        except Exception as error:
+            # A defect of the judge: whatever it is, the call must not pass because of it.
+            log.exception("rules failed", tool_name=tool_name[:80])
+            self._policy.failed(type(error).__name__)
+            return _refuse("The rules failed on this call"), version, False
+        self._policy.succeeded()
+        self._remember(key, verdict)
         return verdict, version, False
+
+    def _recall(self, key: str) -> Verdict | None:
+        if not self._memory.allows():
+            return None
+        try:
+            with self._lock:
+                entry = self._cache.get(key)
+                if entry is None or entry[0] <= time.monotonic():
+                    metrics.cache_lookups.labels("miss").inc()
+                    return None
+                self._cache.move_to_end(key)
+        except Exception as error:
+            self._memory.failed(type(error).__name__)
+            return None
+        self._memory.succeeded()
+        metrics.cache_lookups.labels("hit").inc()
+        return entry[1]
+
+    def _remember(self, key: str, verdict: Verdict) -> None:
+        with self._lock:
+            self._cache[key] = (time.monotonic() + CACHE_SECONDS, verdict)
+            if len(self._cache) > CACHE_ENTRIES:
+                self._cache.popitem(last=False)
 
     def _use(self, rules: RuleSet) -> None:
         judge = Judge(rules, self._roots)
@@ -92,6 +130,11 @@ class Decider:
             self.broken = False
         metrics.rules_loaded.set(rules.count)
         metrics.rules_broken.set(0)
+
+
+def _refuse(why: str) -> Verdict:
+    reason = f"{why}, so it is denied; try again later or take a simpler way."
+    return combine([Finding(Decision.BLOCK, Risk.HIGH, "policy.failed", "", reason)])
 
 
 def command_hash(tool_name: str, tool_input: dict[str, Any]) -> str:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .clock import iso
+from .consensus import Candidate
 from .events import EventType
-from .messages import Expert
+from .expert_messages import Expert
 from .problems import Problem
 
 if TYPE_CHECKING:
@@ -19,21 +20,31 @@ if TYPE_CHECKING:
 AVAILABLE_US = 5 * 60 * 1_000_000
 KEPT_US = 10 * 60 * 1_000_000
 
+# An order to one expert (a delegation or task) occupies it until it is completed or out of time.
+_BUSY = (
+    "EXISTS (SELECT 1 FROM work_items w WHERE w.expert_id = e.agent_id AND w.kind <> 'validation' "
+    "AND w.answered_us IS NULL AND w.deadline_us > :now)"
+)
+_LOAD = (
+    "(SELECT count(*) FROM work_items w WHERE w.expert_id = e.agent_id AND w.kind = 'validation' "
+    "AND w.answered_us IS NULL AND w.deadline_us > :now)"
+)
+
 
 def register_expert(
     transaction: Transaction,
     agent_id: str,
+    session_id: str,
     agent_type: str,
     capabilities: list[str],
     metadata: dict[str, Any],
 ) -> None:
-    """Add an expert or renew its entry."""
+    """Add an expert or renew its entry, which lasts as long as the session that registers it."""
     now = transaction.now_us
-    transaction.connection.execute("DELETE FROM experts WHERE last_seen_us <= ?", (now - KEPT_US,))
     transaction.connection.execute(
-        "INSERT INTO experts VALUES (?,?,?,?,?,?) ON CONFLICT (agent_id) DO UPDATE SET "
+        "INSERT INTO expert_registry VALUES (?,?,?,?,?,?,?) ON CONFLICT (agent_id) DO UPDATE SET "
         "agent_type = excluded.agent_type, capabilities = excluded.capabilities, "
-        "metadata = excluded.metadata, last_seen_us = excluded.last_seen_us",
+        "metadata = excluded.metadata, last_seen_us = excluded.last_seen_us, session_id = excluded.session_id",
         (
             agent_id,
             agent_type,
@@ -41,6 +52,7 @@ def register_expert(
             msgspec.json.encode(metadata).decode(),
             now,
             now,
+            session_id,
         ),
     )
     transaction.append(
@@ -55,7 +67,7 @@ def renew_expert(transaction: Transaction, agent_id: str) -> int:
     """Note that an expert lives; returns when it is forgotten without another sign, in microseconds."""
     now = transaction.now_us
     cursor = transaction.connection.execute(
-        "UPDATE experts SET last_seen_us = ? WHERE agent_id = ? AND last_seen_us > ?",
+        "UPDATE expert_registry SET last_seen_us = ? WHERE agent_id = ? AND last_seen_us > ?",
         (now, agent_id, now - KEPT_US),
     )
     if not cursor.rowcount:
@@ -65,19 +77,43 @@ def renew_expert(transaction: Transaction, agent_id: str) -> int:
     return now + KEPT_US
 
 
+def remove_silent_experts(transaction: Transaction) -> None:
+    """Forget experts that gave no sign of life for ten minutes."""
+    rows = transaction.connection.execute(
+        "DELETE FROM expert_registry WHERE last_seen_us <= ? RETURNING agent_id",
+        (transaction.now_us - KEPT_US,),
+    ).fetchall()
+    for (agent_id,) in rows:
+        _left(transaction, agent_id, "silent")
+
+
+def remove_experts_of(transaction: Transaction, session_id: str) -> None:
+    """Forget the expert that a session which ends had registered."""
+    rows = transaction.connection.execute(
+        "DELETE FROM expert_registry WHERE session_id = ? RETURNING agent_id", (session_id,)
+    ).fetchall()
+    for (agent_id,) in rows:
+        _left(transaction, agent_id, "session ended")
+
+
+def _left(transaction: Transaction, agent_id: str, reason: str) -> None:
+    transaction.append(EventType.AGENT_DISCONNECTED, agent_id, agent_id, {"reason": reason})
+
+
 def list_experts(connection: sqlite3.Connection, now: int) -> list[Expert]:
     """Experts heard of in the last ten minutes; offline after five."""
     rows = connection.execute(
-        "SELECT agent_id, agent_type, capabilities, registered_us, last_seen_us FROM experts "
-        "WHERE last_seen_us > ? ORDER BY agent_id",
-        (now - KEPT_US,),
+        # Only text from this module is put into the statement.
+        "SELECT agent_id, agent_type, capabilities, registered_us, last_seen_us, "  # noqa: S608
+        f"{_BUSY} FROM expert_registry e WHERE last_seen_us > :oldest ORDER BY agent_id",
+        {"now": now, "oldest": now - KEPT_US},
     )
     return [
         Expert(
             agent_id=row[0],
             agent_type=row[1],
             capabilities=msgspec.json.decode(row[2], type=list[str]),
-            status="available" if row[4] > now - AVAILABLE_US else "offline",
+            status="offline" if row[4] <= now - AVAILABLE_US else "busy" if row[5] else "available",
             registered_at=iso(row[3]),
             last_seen_at=iso(row[4]),
         )
@@ -85,7 +121,21 @@ def list_experts(connection: sqlite3.Connection, now: int) -> list[Expert]:
     ]
 
 
+def list_candidates(connection: sqlite3.Connection, now: int) -> list[Candidate]:
+    """Experts who could be given work now: heard of within five minutes and not busy."""
+    rows = connection.execute(
+        f"SELECT agent_id, agent_type, capabilities, {_LOAD} FROM expert_registry e "  # noqa: S608 - as above
+        f"WHERE last_seen_us > :oldest AND NOT {_BUSY} ORDER BY agent_id",
+        {"now": now, "oldest": now - AVAILABLE_US},
+    )
+    return [
+        Candidate(row[0], row[1], msgspec.json.decode(row[2], type=frozenset[str]), row[3]) for row in rows
+    ]
+
+
 def count_available(connection: sqlite3.Connection, now: int) -> int:
     """How many experts gave a sign of life within five minutes."""
-    row = connection.execute("SELECT count(*) FROM experts WHERE last_seen_us > ?", (now - AVAILABLE_US,))
+    row = connection.execute(
+        "SELECT count(*) FROM expert_registry WHERE last_seen_us > ?", (now - AVAILABLE_US,)
+    )
     return int(row.fetchone()[0])

@@ -13,6 +13,8 @@ AgentId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Text = Annotated[str, Meta(max_length=1024)]
+# How long a caller is ready to wait for experts and people.
+WaitSeconds = Annotated[float, Meta(ge=0, le=30)]
 Path = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
@@ -92,6 +94,7 @@ class ToolRequest(Request):
     agent_id: AgentId
     session_token: Text | None = None
     metadata: dict[str, Any] = {}
+    wait_seconds: WaitSeconds | None = None
 
 
 class HookRequest(Request):
@@ -101,6 +104,7 @@ class HookRequest(Request):
     input: dict[str, Any]
     agent: AgentId
     id: Name | None = None
+    wait_seconds: WaitSeconds | None = None
 
 
 class VerdictDetails(Answer):
@@ -128,6 +132,16 @@ class HookAnswer(Answer, omit_defaults=True):
     concern: str | None = None
 
 
+class ExpertResponse(Answer):
+    """What an expert answered to a validation."""
+
+    expert_id: str
+    agent_type: str
+    decision: Literal["approve", "deny", "abstain"]
+    confidence: float
+    reasoning: str
+
+
 class PendingValidation(Answer):
     id: str
     created_at: str
@@ -137,6 +151,9 @@ class PendingValidation(Answer):
     tool_input: dict[str, Any]
     reason: str
     risk_level: str
+    stage: Literal["experts", "human"]
+    expires_at: str
+    responses: list[ExpertResponse]
 
 
 class PendingAnswer(Answer):
@@ -144,41 +161,23 @@ class PendingAnswer(Answer):
     count: int
 
 
-class ExpertRegisterRequest(Request):
-    agent_id: AgentId
-    agent_type: Name
-    capabilities: Annotated[list[Name], Meta(max_length=64)]
-    metadata: dict[str, Any] = {}
+class ApproveRequest(Request):
+    """A person's decision; `remember` says whether it holds for this agent's next same call, for all of them
+    or for those of all agents, and `expires_in` for how many seconds."""
+
+    id: Name
+    status: Literal["approved", "blocked"]
+    reason: Annotated[str, Meta(min_length=1, max_length=1024)]
+    remember: Literal["once", "agent", "always"] = "once"
+    expires_in: Annotated[int, Meta(ge=1, le=31_536_000)] | None = None
 
 
-class ExpertRegisterAnswer(Answer):
+class ApproveAnswer(Answer):
     success: Literal[True]
-    message: str
-    token: str
-    agent_id: str
-
-
-class ExpertHeartbeatRequest(Request):
-    agent_id: AgentId
-
-
-class ExpertHeartbeatAnswer(Answer):
-    status: Literal["available"]
-    expires_at: str
-
-
-class Expert(Answer):
-    agent_id: str
-    agent_type: str
-    capabilities: list[str]
-    status: Literal["available", "offline"]
-    registered_at: str
-    last_seen_at: str
-
-
-class ExpertsAnswer(Answer):
-    experts: list[Expert]
-    count: int
+    id: str
+    status: Literal["approved", "blocked"]
+    decided_by: str
+    remembered_until: str
 
 
 class Update(Request):

@@ -92,3 +92,34 @@ pending_validations = Gauge(
 experts_registered = Gauge(
     "lighthouse_bridge_experts", "Experts heard of in the last ten minutes.", registry=REGISTRY
 )
+experts_asked = Counter(
+    "lighthouse_bridge_experts_asked", "Experts asked to judge a validation.", registry=REGISTRY
+)
+expert_answers = Counter(
+    "lighthouse_bridge_expert_answers", "Answers of experts.", ("decision",), registry=REGISTRY
+)
+escalations_ended = Counter(
+    "lighthouse_bridge_escalations_ended",
+    "Validations that no rule decided, by who ended them and how.",
+    ("tier", "decision"),
+    registry=REGISTRY,
+)
+expert_seconds = Histogram(
+    "lighthouse_bridge_expert_consensus_duration_seconds",
+    "Time from asking experts to their decision or to giving up on it.",
+    ("decision",),
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0),
+    registry=REGISTRY,
+)
+tier_failures = Counter(
+    "lighthouse_bridge_tier_failures",
+    "Times a tier of the decision failed or took too long.",
+    ("tier",),
+    registry=REGISTRY,
+)
+circuit_open = Gauge(
+    "lighthouse_bridge_tier_circuit_open",
+    "1 while a tier is left out because it kept failing.",
+    ("tier",),
+    registry=REGISTRY,
+)

@@ -81,25 +81,80 @@ STATEMENTS = (
         metadata TEXT NOT NULL
     )""",
     "CREATE INDEX IF NOT EXISTS idx_sessions_agent ON sessions(agent_id, role, created_us)",
-    """CREATE TABLE IF NOT EXISTS experts (
+    # Who lives now, not what happened: older forms of these working tables are dropped, not converted.
+    "DROP TABLE IF EXISTS experts",
+    "DROP TABLE IF EXISTS pending",
+    # `session_id` is the session that registered; the entry goes when it ends.
+    """CREATE TABLE IF NOT EXISTS expert_registry (
         agent_id TEXT PRIMARY KEY,
         agent_type TEXT NOT NULL,
         capabilities TEXT NOT NULL,
         metadata TEXT NOT NULL,
         registered_us INTEGER NOT NULL,
-        last_seen_us INTEGER NOT NULL
+        last_seen_us INTEGER NOT NULL,
+        session_id TEXT NOT NULL
     )""",
-    """CREATE TABLE IF NOT EXISTS pending (
+    # Validations that no rule decides. `stage` is experts, human or decided; `call_key` names tool, input and
+    # version of the rules, `shape` tool and input alone.
+    """CREATE TABLE IF NOT EXISTS escalations (
         validation_id TEXT PRIMARY KEY,
         sequence INTEGER NOT NULL,
         created_us INTEGER NOT NULL,
+        call_key TEXT NOT NULL,
+        shape TEXT NOT NULL,
         agent_id TEXT NOT NULL,
         tool_name TEXT NOT NULL,
         tool_input TEXT NOT NULL,
         reason TEXT NOT NULL,
-        risk_level TEXT NOT NULL
+        rule TEXT NOT NULL,
+        rules_version TEXT NOT NULL,
+        risk INTEGER NOT NULL,
+        stage TEXT NOT NULL,
+        experts_until_us INTEGER NOT NULL,
+        expires_us INTEGER NOT NULL,
+        decision TEXT,
+        tier TEXT,
+        decided_by TEXT,
+        confidence REAL,
+        decided_us INTEGER
     )""",
-    "CREATE INDEX IF NOT EXISTS idx_pending_sequence ON pending(sequence)",
+    "CREATE INDEX IF NOT EXISTS idx_escalations_sequence ON escalations(sequence)",
+    "CREATE INDEX IF NOT EXISTS idx_escalations_call ON escalations(call_key, stage)",
+    "CREATE INDEX IF NOT EXISTS idx_escalations_stage ON escalations(stage, sequence)",
+    # One expert's part in an escalation (kind validation) or an order to one expert (delegation, task).
+    """CREATE TABLE IF NOT EXISTS work_items (
+        work_id TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,
+        validation_id TEXT,
+        expert_id TEXT NOT NULL,
+        agent_type TEXT NOT NULL,
+        requested_by TEXT NOT NULL,
+        payload TEXT NOT NULL,
+        created_us INTEGER NOT NULL,
+        deadline_us INTEGER NOT NULL,
+        fetched_us INTEGER,
+        fetched_session TEXT,
+        answered_us INTEGER,
+        answer TEXT,
+        confidence REAL,
+        reasoning TEXT
+    )""",
+    "CREATE INDEX IF NOT EXISTS idx_work_items_expert ON work_items(expert_id, answered_us, created_us)",
+    "CREATE INDEX IF NOT EXISTS idx_work_items_validation ON work_items(validation_id)",
+    # What a person decided in advance; `agent_id` is NULL for all agents, `uses_left` NULL for no limit.
+    """CREATE TABLE IF NOT EXISTS standing_approvals (
+        approval_id TEXT PRIMARY KEY,
+        shape TEXT NOT NULL,
+        agent_id TEXT,
+        status TEXT NOT NULL,
+        uses_left INTEGER,
+        decided_by TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        validation_id TEXT NOT NULL,
+        created_us INTEGER NOT NULL,
+        expires_us INTEGER NOT NULL
+    )""",
+    "CREATE INDEX IF NOT EXISTS idx_standing_approvals_shape ON standing_approvals(shape, expires_us)",
     """CREATE TABLE IF NOT EXISTS context_packages (
         id TEXT PRIMARY KEY,
         sequence INTEGER NOT NULL,

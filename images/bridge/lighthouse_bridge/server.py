@@ -78,8 +78,7 @@ async def serve(settings: Settings, secret: bytes) -> None:
 
 async def _drain(bridge: Bridge, application: Application, seconds: float) -> None:
     log.info("draining", seconds=seconds, open_requests=application.open_requests)
-    bridge.draining = True
-    bridge.feed.close()
+    bridge.stop_waiting()
     end = time.monotonic() + seconds
     while application.open_requests and time.monotonic() < end:
         await asyncio.sleep(0.02)

@@ -10,8 +10,9 @@ import msgspec
 from . import metrics
 from .clock import iso, now_us
 from .credentials import Role, open_token, sign_token
+from .escalations import count_pending
 from .events import EventType
-from .experts import list_experts
+from .experts import list_experts, remove_experts_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -136,7 +137,7 @@ class Sessions:
             ).fetchall()
             for session_id, agent_id in expired:
                 _end(transaction, session_id, agent_id, "expired")
-            metrics.pending_validations.set(connection.execute("SELECT count(*) FROM pending").fetchone()[0])
+            metrics.pending_validations.set(count_pending(connection))
             metrics.experts_registered.set(len(list_experts(connection, now)))
             return dict(connection.execute("SELECT role, count(*) FROM sessions GROUP BY role").fetchall())
 
@@ -179,6 +180,7 @@ def _evict(transaction: Transaction, agent_id: str, role: Role) -> list[str]:
 def _end(transaction: Transaction, session_id: str, agent_id: str, reason: str) -> None:
     cursor = transaction.connection.execute("DELETE FROM sessions WHERE session_id = ?", (session_id,))
     if cursor.rowcount:
+        remove_experts_of(transaction, session_id)
         transaction.append(
             EventType.AGENT_SESSION_ENDED,
             agent_id,

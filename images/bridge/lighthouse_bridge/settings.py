@@ -42,6 +42,10 @@ class Settings:
     heartbeat_seconds: float = 5.0
     slow_reader_seconds: float = 10.0
     rules_reload_seconds: float = 2.0
+    # Hooks give up after five seconds, so the default answer to one comes well before.
+    validation_wait_seconds: float = 3.0
+    expert_seconds: float = 30.0
+    review_seconds: float = 300.0
 
 
 def read_settings(env: Mapping[str, str]) -> Settings:
@@ -77,6 +81,11 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         rules_reload_seconds=_number(
             env, "LIGHTHOUSE_RULES_RELOAD_SECONDS", default.rules_reload_seconds, 0.1, 3600
         ),
+        validation_wait_seconds=_number(
+            env, "LIGHTHOUSE_VALIDATION_WAIT_SECONDS", default.validation_wait_seconds, 0, 30
+        ),
+        expert_seconds=_number(env, "LIGHTHOUSE_EXPERT_SECONDS", default.expert_seconds, 0.1, 30),
+        review_seconds=_number(env, "LIGHTHOUSE_REVIEW_SECONDS", default.review_seconds, 1, 86_400),
     )
 
 

@@ -1,4 +1,4 @@
-"""A validation's record: its events, and, when it needs review, its context package and queue entry."""
+"""A validation's record: its events, and, when no rule decides it, its escalation and context package."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .approvals import told, use_approval
 from .clock import iso
 from .decisions.verdict import Decision
+from .escalations import Escalation, Limits, find_decided, find_escalation, find_open, summon
 from .events import EventType
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ _SIMILAR_SHOWN = 5
 
 
 class Validation(msgspec.Struct, frozen=True):
-    """One decided tool call, ready to be recorded."""
+    """One tool call and what the rules say of it; `shape` names tool and input."""
 
     id: str
     tool_name: str
@@ -32,6 +34,23 @@ class Validation(msgspec.Struct, frozen=True):
     verdict: Verdict
     rules_version: str
     tier: str
+    shape: str
+
+    @property
+    def call_key(self) -> str:
+        """The call under these rules: a decision for it holds for no other version of them."""
+        return f"{self.shape}:{self.rules_version}"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What the caller is told; `stage` says who is still to decide: experts, human, or nobody (decided)."""
+
+    decision: Decision
+    reason: str
+    confidence: float
+    tier: str
+    validation_id: str
+    stage: str = "decided"
 
 
 def new_validation_id() -> str:
@@ -39,58 +58,139 @@ def new_validation_id() -> str:
     return secrets.token_hex(16)
 
 
-def record_validation(transaction: Transaction, validation: Validation) -> None:
-    """Append the events of a validation; a review also gets a context package and a place in the queue."""
+def record_validation(transaction: Transaction, validation: Validation, limits: Limits) -> Outcome:
+    """Append the events of a validation and decide it; what only others can decide is put before them."""
     verdict = validation.verdict
+    if verdict.decision is not Decision.REVIEW:
+        outcome = Outcome(
+            verdict.decision, verdict.reason, verdict.confidence, validation.tier, validation.id
+        )
+        _submitted(transaction, validation, validation.id)
+        _decided(transaction, validation, outcome)
+        return outcome
+    known = _known(transaction, validation, validation.id)
+    if known is not None:
+        _submitted(transaction, validation, validation.id)
+        _decided(transaction, validation, known)
+        return known
+    same = find_open(transaction.connection, validation.call_key, transaction.now_us)
+    if same is not None:
+        _submitted(transaction, validation, same.validation_id)
+        return _waiting(same)
+    return _escalate(transaction, validation, limits)
+
+
+def revisit_validation(transaction: Transaction, validation: Validation, validation_id: str) -> Outcome:
+    """What became of an escalation that a caller waited for."""
+    known = _known(transaction, validation, validation_id)
+    if known is not None:
+        return known
+    escalation = find_escalation(transaction.connection, validation_id)
+    if escalation is None:
+        return Outcome(Decision.BLOCK, "Its record is gone, so it is denied.", 1.0, "expired", validation_id)
+    if escalation.stage != "decided":
+        return _waiting(escalation)
+    if escalation.tier == "expired":
+        return Outcome(Decision.BLOCK, escalation.reason, 1.0, "expired", validation_id)
+    reason = f"{escalation.decided_by} decided it for the agent {escalation.agent_id!r} alone; ask again."
+    return Outcome(Decision.REVIEW, reason, 0.3, "review", validation_id, "human")
+
+
+def _known(transaction: Transaction, validation: Validation, validation_id: str) -> Outcome | None:
+    """What a person or experts decided about the same call already; a person's word comes first."""
+    approval = use_approval(transaction, validation.shape, validation.agent_id, validation_id)
+    if approval is not None:
+        decision = Decision.APPROVE if approval.status == "approved" else Decision.BLOCK
+        return Outcome(decision, told(approval), 1.0, "human", validation_id)
+    decided = find_decided(transaction.connection, validation.call_key, transaction.now_us)
+    if decided is None:
+        return None
+    decision = Decision.APPROVE if decided.decision == Decision.APPROVE.label else Decision.BLOCK
+    return Outcome(decision, decided.reason, decided.confidence or 0.0, "expert", validation_id)
+
+
+def _waiting(escalation: Escalation) -> Outcome:
+    return Outcome(
+        Decision.REVIEW, escalation.reason, 0.3, "review", escalation.validation_id, escalation.stage
+    )
+
+
+def _submitted(transaction: Transaction, validation: Validation, validation_id: str) -> None:
     transaction.append(
         EventType.VALIDATION_REQUEST_SUBMITTED,
         validation.agent_id,
-        validation.id,
+        validation_id,
         {
-            "validation_id": validation.id,
+            "validation_id": validation_id,
             "tool_name": validation.tool_name,
             "tool_input": validation.tool_input,
         },
         validation.metadata,
     )
-    decided = {
-        "validation_id": validation.id,
-        "tool_name": validation.tool_name,
-        "decision": verdict.decision.label,
-        "reason": verdict.reason,
-        "risk_level": verdict.risk.label,
-        "confidence": verdict.confidence,
-        "rule": verdict.rule,
-        "rules_version": validation.rules_version,
-        "tier": validation.tier,
-    }
-    line = transaction.append(EventType.VALIDATION_DECISION_MADE, validation.agent_id, validation.id, decided)
-    if verdict.decision is not Decision.REVIEW:
-        return
+
+
+def _decided(transaction: Transaction, validation: Validation, outcome: Outcome) -> int:
+    line = transaction.append(
+        EventType.VALIDATION_DECISION_MADE,
+        validation.agent_id,
+        outcome.validation_id,
+        {
+            "validation_id": outcome.validation_id,
+            "tool_name": validation.tool_name,
+            "decision": outcome.decision.label,
+            "reason": outcome.reason,
+            "risk_level": validation.verdict.risk.label,
+            "confidence": outcome.confidence,
+            "rule": validation.verdict.rule,
+            "rules_version": validation.rules_version,
+            "tier": outcome.tier,
+        },
+    )
+    return line.sequence
+
+
+def _escalate(transaction: Transaction, validation: Validation, limits: Limits) -> Outcome:
+    verdict, now = validation.verdict, transaction.now_us
+    outcome = Outcome(verdict.decision, verdict.reason, verdict.confidence, validation.tier, validation.id)
+    _submitted(transaction, validation, validation.id)
+    sequence = _decided(transaction, validation, outcome)
     transaction.append(
         EventType.VALIDATION_ESCALATED_TO_EXPERT,
         validation.agent_id,
         validation.id,
         {"validation_id": validation.id, "reason": verdict.reason, "context_package": validation.id},
     )
-    transaction.connection.execute(
-        "INSERT INTO pending VALUES (?,?,?,?,?,?,?,?)",
-        (
-            validation.id,
-            line.sequence,
-            transaction.now_us,
-            validation.agent_id,
-            validation.tool_name,
-            msgspec.json.encode(validation.tool_input).decode(),
-            verdict.reason,
-            verdict.risk.label,
-        ),
-    )
-    package = _package(transaction, validation, line.sequence)
+    package = _package(transaction, validation, sequence)
     transaction.connection.execute(
         "INSERT INTO context_packages VALUES (?,?,?,?)",
-        (validation.id, line.sequence, transaction.now_us, msgspec.json.encode(package).decode()),
+        (validation.id, sequence, now, msgspec.json.encode(package).decode()),
     )
+    tool_input = msgspec.json.encode(validation.tool_input).decode()
+    transaction.connection.execute(
+        "INSERT INTO escalations (validation_id, sequence, created_us, call_key, shape, agent_id, tool_name, "
+        "tool_input, reason, rule, rules_version, risk, stage, experts_until_us, expires_us) "
+        "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,'human',?,?)",
+        (
+            validation.id,
+            sequence,
+            now,
+            validation.call_key,
+            validation.shape,
+            validation.agent_id,
+            validation.tool_name,
+            tool_input,
+            verdict.reason,
+            verdict.rule,
+            validation.rules_version,
+            int(verdict.risk),
+            now + limits.expert_us,
+            now + limits.review_us,
+        ),
+    )
+    escalation = find_escalation(transaction.connection, validation.id)
+    if escalation is None:
+        raise LookupError(validation.id)
+    return _waiting(summon(transaction, escalation, limits))
 
 
 def _package(transaction: Transaction, validation: Validation, sequence: int) -> dict[str, Any]:
@@ -154,7 +254,7 @@ def _files(connection: sqlite3.Connection, validation: Validation) -> dict[str, 
 def _similar(connection: sqlite3.Connection, validation: Validation) -> list[dict[str, Any]]:
     """The latest reviews of the same tool."""
     rows = connection.execute(
-        "SELECT validation_id, agent_id, tool_input, reason FROM pending "
+        "SELECT validation_id, agent_id, tool_input, reason FROM escalations "
         "WHERE tool_name = ? AND validation_id <> ? ORDER BY sequence DESC LIMIT ?",
         (validation.tool_name, validation.id, _SIMILAR_SHOWN),
     )

@@ -55,9 +55,9 @@ def get(url: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]
         return 0, b""
 
 
-def post(url: str, body: Any, secret: str) -> dict[str, Any]:
+def post(url: str, body: Any, secret: str, timeout: float = 5.0) -> dict[str, Any]:
     """The JSON answer of a POST that must succeed."""
-    with urllib3.PoolManager(retries=False, timeout=5.0) as pool:
+    with urllib3.PoolManager(retries=False, timeout=timeout) as pool:
         reply = pool.request("POST", url, json=body, headers={"Authorization": f"Bearer {secret}"})
         assert reply.status == 200, reply.data
         decoded = reply.json()
@@ -88,6 +88,7 @@ class Bridge:
     folder: Path
     port: int = field(default_factory=free_port)
     metrics_port: int = field(default_factory=free_port)
+    extra: dict[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -117,6 +118,7 @@ class Bridge:
             LIGHTHOUSE_KEYS_DIR=str(self.folder / "keys"),
             LIGHTHOUSE_RULES_DIR=str(REPOSITORY / "policies" / "rules"),
             LIGHTHOUSE_DRAIN_SECONDS="1",
+            **self.extra,
         )
         log = self.folder / "bridge.log"
         with process([sys.executable, "-m", "lighthouse_bridge"], env, log) as running:

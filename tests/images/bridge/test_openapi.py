@@ -89,6 +89,30 @@ def test_real_answers_are_as_documented(document: dict[str, Any], bridge: Bridge
         ),
         expert.post("/expert/heartbeat", {"agent_id": expert.agent_id}),
         expert.get("/experts"),
+        expert.get("/expert/work"),
+        expert.get("/expert/work?wait=31"),
+        builder.get("/expert/work"),
+        bridge.join("expert").get("/expert/work"),
+        expert.post("/expert/answer", {"work_id": "x", "decision": "deny", "confidence": 1}),
+        expert.post("/expert/answer", {"work_id": "x", "decision": "deny", "confidence": 2}),
+        expert.post("/expert/complete", {"work_id": "x", "status": "failed"}),
+        builder.post("/expert/delegate", {"tool_name": "x", "tool_input": {}, "target_expert": "nobody"}),
+        builder.post(
+            "/expert/delegate",
+            {"tool_name": "Bash", "tool_input": {"command": "rm -rf /"}, "target_expert": "nobody"},
+        ),
+        builder.post("/task/dispatch", {"target_agent": "nobody", "task_description": "x"}),
+        task := builder.post("/task/dispatch", {"target_agent": expert.agent_id, "task_description": "x"}),
+        builder.post("/task/dispatch", {"target_agent": expert.agent_id, "task_description": "x"}),
+        builder.get(f"/expert/assignment/{task.json()['task_id']}"),
+        builder.get("/expert/assignment/x"),
+        expert.get("/expert/work"),
+        expert.post(
+            "/expert/answer", {"work_id": task.json()["task_id"], "decision": "deny", "confidence": 1}
+        ),
+        expert.post("/expert/complete", {"work_id": task.json()["task_id"], "status": "completed"}),
+        operator.post("/approve", {"id": "x", "status": "approved", "reason": "x"}),
+        builder.post("/approve", {}),
         builder.update("openapi/a.py", "one\n"),
         builder.update("../a", "one"),
         builder.update("openapi/none", None, "delete"),
@@ -138,6 +162,10 @@ def test_real_answers_are_as_documented(document: dict[str, Any], bridge: Bridge
     ]
     for answer in answers:
         check(document, answer)
+    waiting = operator.get("/pending").json()["pending"][0]["id"]
+    for _ in range(2):
+        decision = {"id": waiting, "status": "blocked", "reason": "x", "expires_in": 1}
+        check(document, operator.post("/approve", decision))
     package = operator.get("/context").json()["packages"][0]["id"]
     check(document, operator.get(f"/context/{package}"))
     tag = operator.get("/shadow/read/openapi/a.py").headers["etag"]

@@ -112,6 +112,10 @@ def test_experts_register_and_stay_available(bridge: Bridge) -> None:
     assert agent.post("/expert/heartbeat", {"agent_id": "security-1"}).json()["status"] == "available"
     listed = {e["agent_id"]: e for e in agent.get("/experts").json()["experts"]}
     assert listed["security-1"]["capabilities"] == ["code_review"]
+    assert agent.post("/session/end", {}).status_code == 200
+    assert "security-1" not in {
+        e["agent_id"] for e in bridge.join("expert").get("/experts").json()["experts"]
+    }
 
 
 @pytest.mark.proves(19, level="running")

@@ -136,13 +136,16 @@ class BridgeProgram:
             self._program.end(signal.SIGTERM)
             self._program = None
 
-    def call(self, method: str, path: str, body: object = None) -> Any:
-        """Call as an operator; raises AssertionError on anything but success."""
+    def call(self, method: str, path: str, body: object = None, token: str = "") -> Any:
+        """Call as an operator, or with another session's token; raises AssertionError on anything but success."""
         response = HTTP.request(
             method,
             self.url + path,
             body=None if body is None else msgspec.json.encode(body),
-            headers={"Authorization": f"Bearer {self.session_token()}", "Content-Type": "application/json"},
+            headers={
+                "Authorization": f"Bearer {token or self.session_token()}",
+                "Content-Type": "application/json",
+            },
         )
         assert response.status < 300, f"{method} {path}: {response.status} {response.data!r}"
         return response.json() if response.data[:1] in (b"{", b"[") else response.data

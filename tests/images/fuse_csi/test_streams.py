@@ -52,7 +52,6 @@ def test_streams_are_regular_files_of_true_size(pod: Pod) -> None:
 def test_each_event_goes_to_its_stream_once_and_in_order(pod: Pod, bridge: BridgeProgram) -> None:
     kinds = {
         "command_received": "validation_requests",
-        "expert_agent_responded": "expert_responses",
         "pair_session_started": "pair_sessions",
         "directory_created": "file_changes",
         "agent_heartbeat": "agent_activities",
@@ -63,6 +62,12 @@ def test_each_event_goes_to_its_stream_once_and_in_order(pod: Pod, bridge: Bridg
     for kind, name in kinds.items():
         answer = bridge.call("POST", "/event/store", {"event_type": kind, "data": {"kind": kind}})
         wanted[answer["sequence"]] = name
+    # The bridge alone makes this one, when it gives an expert work.
+    expert = {"agent_id": "asked", "agent_type": "x", "capabilities": ["x"]}
+    bridge.call("POST", "/expert/register", expert, token=bridge.session("expert", "asked"))
+    bridge.call("POST", "/task/dispatch", {"target_agent": "asked", "task_description": "x"})
+    summoned = bridge.call("GET", "/event/query?event_type=expert_agent_summoned")["events"]
+    wanted[summoned[-1]["sequence"]] = "expert_responses"
     folder = pod.project / "streams"
 
     def found() -> bool:

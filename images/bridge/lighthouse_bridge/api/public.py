@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .. import messages as m
 from ..clock import now_us
+from ..escalations import count_pending
 from ..exchange import Reply, reply
 from ..experts import count_available
 from ..problems import Problem, StoreUnavailableError
@@ -43,7 +44,7 @@ async def status(bridge: Bridge, _call: Call) -> Reply:
     """What the bridge is doing, in numbers."""
 
     def work(connection: sqlite3.Connection) -> tuple[int, int, int]:
-        pending = connection.execute("SELECT count(*) FROM pending").fetchone()[0]
+        pending = count_pending(connection)
         agents = connection.execute("SELECT count(DISTINCT agent_id) FROM sessions").fetchone()[0]
         return pending, agents, count_available(connection, now_us())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,23 +9,23 @@ import msgspec
 
 from .. import messages as m
 from .. import metrics
+from ..approvals import decide_by_person, undecided
 from ..bounds import check_shape
 from ..clock import iso
 from ..credentials import Role
-from ..decisions.verdict import Decision
+from ..decider import command_hash
+from ..decisions.verdict import Decision, Risk
+from ..escalations import find_escalation, list_votes
 from ..exchange import reply
 from ..problems import Problem
 from ..route import Route
-from ..validations import Validation, new_validation_id, record_validation
+from ..validations import Outcome, Validation, new_validation_id, record_validation, revisit_validation
 
 if TYPE_CHECKING:
     import sqlite3
 
     from ..bridge import Bridge
     from ..exchange import Call, Reply
-
-# Longer texts are judged beside the event loop, so that others need not wait for them.
-_LONG_INPUT = 2048
 
 
 async def validate(bridge: Bridge, call: Call) -> Reply:
@@ -50,63 +49,157 @@ async def validate(bridge: Bridge, call: Call) -> Reply:
     check_shape([tool_name, *([body.id] if isinstance(body, m.HookRequest) and body.id else [])], "The tool")
     check_shape(tool_input, "The tool's input")
     check_shape(metadata, "metadata")
-    validation, cache_hit = await _decide(bridge, tool_name, tool_input, agent_id, metadata)
-    await bridge.database.write(lambda transaction: record_validation(transaction, validation))
-    verdict = validation.verdict
+    validation, cache_hit = await _judge(bridge, tool_name, tool_input, agent_id, metadata)
+    review = validation.verdict.decision is Decision.REVIEW
+    limits = bridge.limits(experts=bridge.expert_breaker.allows())
+    outcome = await bridge.database.write(lambda t: record_validation(t, validation, limits))
+    if outcome.stage != "decided":
+        outcome = await _wait(bridge, validation, outcome, body.wait_seconds)
+    elif review:
+        cache_hit = True
     seconds = time.perf_counter() - started
-    metrics.validation_seconds.labels(validation.tier, verdict.decision.label).observe(seconds)
+    metrics.validation_seconds.labels(outcome.tier, outcome.decision.label).observe(seconds)
+    return _answer(body, validation, outcome, cache_hit=cache_hit, seconds=seconds)
+
+
+async def _judge(
+    bridge: Bridge, tool_name: str, tool_input: dict[str, Any], agent_id: str, metadata: dict[str, Any]
+) -> tuple[Validation, bool]:
+    verdict, version, cache_hit = await bridge.decider.decide(tool_name, tool_input)
+    tier = "memory" if cache_hit else "policy"
+    validation = Validation(
+        id=new_validation_id(),
+        tool_name=tool_name,
+        tool_input=tool_input,
+        agent_id=agent_id,
+        metadata=metadata,
+        verdict=verdict,
+        rules_version=version,
+        tier="review" if verdict.decision is Decision.REVIEW else tier,
+        shape=command_hash(tool_name, tool_input),
+    )
+    return validation, cache_hit
+
+
+async def _wait(bridge: Bridge, validation: Validation, outcome: Outcome, wanted: float | None) -> Outcome:
+    """The decision if it comes in time, else what is still missing; for a person waits only who says so."""
+    seconds = bridge.settings.validation_wait_seconds if wanted is None else wanted
+    end = time.monotonic() + seconds
+    waited_for = outcome.validation_id
+    with bridge.bells.listen(waited_for) as bell:
+        while outcome.stage == "experts" or (wanted and outcome.stage == "human"):
+            escalation = await bridge.database.read(lambda c: find_escalation(c, waited_for))
+            if escalation is not None and escalation.stage == outcome.stage:
+                left = end - time.monotonic()
+                if left <= 0 or bridge.bells.closing:
+                    break
+                await bridge.bells.wait(bell, left)
+                continue
+            outcome = await bridge.database.write(lambda t: revisit_validation(t, validation, waited_for))
+    if outcome.stage == "decided" and bridge.decider.version != validation.rules_version:
+        return Outcome(
+            Decision.REVIEW, "The rules changed meanwhile; ask again.", 0.3, "review", waited_for, "human"
+        )
+    if outcome.stage == "experts":
+        return msgspec.structs.replace(
+            outcome, reason=f"{outcome.reason} Experts were asked and have not decided yet; ask again."
+        )
+    return outcome
+
+
+def _answer(
+    body: m.ToolRequest | m.HookRequest,
+    validation: Validation,
+    outcome: Outcome,
+    *,
+    cache_hit: bool,
+    seconds: float,
+) -> Reply:
+    verdict = validation.verdict
+    approved = outcome.decision is Decision.APPROVE
     if isinstance(body, m.HookRequest):
-        concern = verdict.rule if verdict.decision is not Decision.APPROVE else None
-        return reply(m.HookAnswer(verdict.decision.status, verdict.reason, body.id or validation.id, concern))  # type: ignore[arg-type]  # statuses are the literal's values
+        concern = None if approved else verdict.rule
+        return reply(
+            m.HookAnswer(outcome.decision.status, outcome.reason, body.id or outcome.validation_id, concern)  # type: ignore[arg-type]  # statuses are the literal's values
+        )
     details = m.VerdictDetails(
-        decision=verdict.decision.label,  # type: ignore[arg-type]  # labels are the literal's values
+        decision=outcome.decision.label,  # type: ignore[arg-type]  # labels are the literal's values
         risk_level=verdict.risk.label,  # type: ignore[arg-type]  # labels are the literal's values
         cache_hit=cache_hit,
         expert_required=verdict.decision is Decision.REVIEW,
         rule=verdict.rule,
         rules_version=validation.rules_version,
-        validation_id=validation.id,
+        validation_id=outcome.validation_id,
     )
-    approved = verdict.decision is Decision.APPROVE
     return reply(
-        m.ToolAnswer(approved, verdict.reason, verdict.confidence, round(seconds * 1000, 3), details)
+        m.ToolAnswer(approved, outcome.reason, outcome.confidence, round(seconds * 1000, 3), details)
     )
-
-
-async def _decide(
-    bridge: Bridge, tool_name: str, tool_input: dict[str, Any], agent_id: str, metadata: dict[str, Any]
-) -> tuple[Validation, bool]:
-    if sum(len(value) for value in tool_input.values() if isinstance(value, str)) > _LONG_INPUT:
-        decided = await asyncio.to_thread(bridge.decider.decide, tool_name, tool_input)
-    else:
-        decided = bridge.decider.decide(tool_name, tool_input)
-    verdict, version, cache_hit = decided
-    tier = "memory" if cache_hit else "review" if verdict.decision is Decision.REVIEW else "policy"
-    validation = Validation(
-        new_validation_id(), tool_name, tool_input, agent_id, metadata, verdict, version, tier
-    )
-    return validation, cache_hit
 
 
 async def pending(bridge: Bridge, call: Call) -> Reply:
-    """Validations that wait for review, newest first."""
+    """Validations that wait for experts or people, newest first."""
     limit: int = call.query.limit
 
     def work(connection: sqlite3.Connection) -> list[m.PendingValidation]:
         rows = connection.execute(
-            "SELECT validation_id, created_us, sequence, agent_id, tool_name, tool_input, reason, risk_level "
-            "FROM pending ORDER BY sequence DESC LIMIT ?",
+            "SELECT validation_id, created_us, sequence, agent_id, tool_name, tool_input, reason, risk, stage, "
+            "expires_us FROM escalations WHERE stage <> 'decided' ORDER BY sequence DESC LIMIT ?",
             (limit,),
         )
-        return [
-            m.PendingValidation(
-                row[0], iso(row[1]), row[2], row[3], row[4], msgspec.json.decode(row[5]), row[6], row[7]
-            )
-            for row in rows
-        ]
+        return [_shown(connection, row) for row in rows]
 
     found = await bridge.database.read(work)
     return reply(m.PendingAnswer(found, len(found)))
+
+
+def _shown(connection: sqlite3.Connection, row: tuple[Any, ...]) -> m.PendingValidation:
+    votes, _, reasons = list_votes(connection, row[0])
+    return m.PendingValidation(
+        id=row[0],
+        created_at=iso(row[1]),
+        sequence=row[2],
+        agent_id=row[3],
+        tool_name=row[4],
+        tool_input=msgspec.json.decode(row[5]),
+        reason=row[6],
+        risk_level=Risk(row[7]).label,
+        stage=row[8],
+        expires_at=iso(row[9]),
+        responses=[
+            m.ExpertResponse(
+                vote.expert_id,
+                vote.agent_type,
+                vote.decision,  # type: ignore[arg-type]  # decisions are the literal's values
+                vote.confidence,
+                reasons[vote.expert_id],
+            )
+            for vote in votes
+        ],
+    )
+
+
+async def approve(bridge: Bridge, call: Call) -> Reply:
+    """A person decides a validation; a rule's refusal stands above it."""
+    body: m.ApproveRequest = call.body
+    check_shape([body.id, body.reason], "The decision")
+    person = call.session.agent_id
+    escalation = await bridge.database.write(lambda transaction: undecided(transaction, body.id))
+    if body.status == "approved":
+        tool_input = msgspec.json.decode(escalation.tool_input)
+        verdict, version, _ = await bridge.decider.decide(escalation.tool_name, tool_input)
+        if verdict.decision is Decision.BLOCK:
+            raise Problem(
+                409,
+                f"The rule {verdict.rule!r} of version {version} blocks this call and nobody can approve it: "
+                f"{verdict.reason}",
+            )
+    expires = await bridge.database.write(
+        lambda transaction: decide_by_person(
+            transaction, body.id, person, body.status, body.reason, body.remember, body.expires_in
+        )
+    )
+    metrics.escalations_ended.labels("human", body.status).inc()
+    return reply(m.ApproveAnswer(True, body.id, body.status, person, iso(expires)))
 
 
 ROUTES = (
@@ -125,7 +218,17 @@ ROUTES = (
         handle=pending,
         role=Role.OPERATOR,
         query=m.PageQuery,
-        summary="Validations that wait for review",
+        summary="Validations that wait for experts or people",
         answers={200: m.PendingAnswer},
+    ),
+    Route(
+        method="POST",
+        path="/approve",
+        handle=approve,
+        role=Role.OPERATOR,
+        body=(m.ApproveRequest,),
+        summary="Decide a validation that waits",
+        answers={200: m.ApproveAnswer},
+        errors=frozenset({404, 409}),
     ),
 )

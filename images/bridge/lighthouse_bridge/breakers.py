@@ -1,0 +1,66 @@
+"""Circuit breakers: a tier that keeps failing is left out for a while instead of being waited for."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from . import metrics
+from .logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Breaker:
+    """Opens after `failures` in a row; after `reset_seconds` the tier is tried again until it fails once."""
+
+    def __init__(
+        self,
+        tier: str,
+        failures: int,
+        reset_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.tier = tier
+        self._limit = failures
+        self._reset = reset_seconds
+        self._clock = clock
+        self._failed = 0
+        self._open_until = 0.0
+        metrics.circuit_open.labels(tier).set(0)
+
+    def allows(self) -> bool:
+        """Whether the tier may be tried now."""
+        return self._failed < self._limit or self._clock() >= self._open_until
+
+    def succeeded(self) -> None:
+        """Note that the tier did its work."""
+        if self._failed >= self._limit:
+            log.info("tier works again", tier=self.tier)
+            metrics.circuit_open.labels(self.tier).set(0)
+        self._failed = 0
+
+    def failed(self, reason: str) -> None:
+        """Note that the tier did not do its work."""
+        self._failed += 1
+        metrics.tier_failures.labels(self.tier).inc()
+        log.warning("tier failed", tier=self.tier, reason=reason, failures=self._failed)
+        if self._failed >= self._limit:
+            self._open_until = self._clock() + self._reset
+            metrics.circuit_open.labels(self.tier).set(1)
+
+
+def memory_breaker() -> Breaker:
+    """Of the memory of recent verdicts."""
+    return Breaker("memory", 10, 30.0)
+
+
+def policy_breaker() -> Breaker:
+    """Of the rules."""
+    return Breaker("policy", 5, 60.0)
+
+
+def expert_breaker() -> Breaker:
+    """Of the experts: a failure is an escalation that none of those asked answered."""
+    return Breaker("expert", 5, 300.0)
