@@ -20,6 +20,8 @@ from tests.images.agent.agents import Agent, agent
 from tests.images.agent.hooks import assert_blocked, hook
 from tests.images.agent.support import REPOSITORY, Bridge, RawServer, answer, get, post, wait_for
 
+pytestmark = pytest.mark.heavy  # processes that wait for each other, and for time limits
+
 PATHS = os.pathsep.join(
     str(path) for path in (REPOSITORY / "images" / "agent", REPOSITORY / "images" / "bridge", REPOSITORY)
 )

@@ -28,6 +28,8 @@ from tests.images.agent.support import (
     wait_for,
 )
 
+pytestmark = pytest.mark.heavy  # processes that wait for each other, and for time limits
+
 
 def experts(bridge: Bridge) -> list[dict[str, Any]]:
     return list(bridge.ask("/experts")["experts"])

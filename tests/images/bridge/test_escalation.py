@@ -11,6 +11,8 @@ import pytest
 from tests.images.bridge.experts import Expert, always, ask, events, working
 from tests.images.bridge.support import Bridge
 
+pytestmark = pytest.mark.heavy  # processes that wait for each other, and for time limits
+
 # Medium and high risk by the shipped rules.
 UNKNOWN = "./tools/deploy.sh"
 PUBLISH = "npm publish"

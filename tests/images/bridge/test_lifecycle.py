@@ -16,6 +16,8 @@ import pytest
 
 from tests.images.bridge.support import RULES, Bridge
 
+pytestmark = pytest.mark.heavy  # processes that wait for each other, and for time limits
+
 
 def run(env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "lighthouse_bridge"]
