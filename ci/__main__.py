@@ -221,7 +221,7 @@ def install(namespace: str, values: tuple[str, ...], settings: tuple[str, ...]) 
         cluster = release.Cluster(toolchain.helm_and_kubectl(steps))
         arguments = [word for file in values for word in ("--values", file)]
         arguments += [word for setting in settings for word in ("--set", setting)]
-        context = cluster.kubectl("config", "current-context").strip()
+        context = cluster.context()
         with steps.step(f"helm install {RELEASE} in namespace {namespace} of {context}"):
             release.install(cluster, RELEASE, namespace, arguments)
 

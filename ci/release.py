@@ -36,6 +36,11 @@ class Cluster:
         """Run kubectl and return what it prints."""
         return run([self.tools / "kubectl", *words], env=self._env(), stdin=stdin)
 
+    def context(self) -> str:
+        """The name of the context that commands go to."""
+        hint = "Choose one with 'kubectl config use-context NAME', or name a file by KUBECONFIG."
+        return run([self.tools / "kubectl", "config", "current-context"], env=self._env(), hint=hint).strip()
+
     def helm(self, *words: str | Path) -> str:
         """Run helm and return what it prints."""
         return run([self.tools / "helm", *words], env=self._env())

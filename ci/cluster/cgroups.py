@@ -15,10 +15,9 @@ TREE = CLUSTER
 
 
 def hierarchies() -> list[Path]:
-    """Where control groups are mounted: one path a hierarchy for version 1, a single one for version 2."""
+    """Where control groups are mounted: a path for each hierarchy of version 1, and that of version 2, or both."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-    version1 = [Path(fields[1]) for fields in mounts if fields[2] == "cgroup"]
-    return version1 or [Path(fields[1]) for fields in mounts if fields[2] == "cgroup2"]
+    return [Path(fields[1]) for fields in mounts if fields[2] in {"cgroup", "cgroup2"}]
 
 
 def _tracking() -> Path:
@@ -46,7 +45,7 @@ def prepare_node(node: str) -> str:
                 if (group / name).exists() and not (group / name).read_text().strip():
                     (group / name).write_text((group.parent / name).read_text())
             if (group.parent / "cgroup.subtree_control").exists():
-                available = (group.parent / "cgroup.controllers").read_text().split()
+                available = (group.parent / "cgroup.controllers").read_text().split()  # none beside version 1
                 (group.parent / "cgroup.subtree_control").write_text(
                     " ".join(f"+{name}" for name in available)
                 )

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ci.cluster import cgroups
 from ci.settings import ROOT
 from tests.live.support import eventually
 
@@ -43,7 +42,12 @@ def ci(*words: str) -> subprocess.CompletedProcess[str]:
 
 def traces() -> list[str]:
     """What a cluster of that name has on the machine, by other means than the program under test."""
-    found = [str(h / NAME) for h in cgroups.hierarchies() if (h / NAME).exists()]
+    found = [
+        str(path)
+        for depth in ("*", "*/*")
+        for path in Path("/sys/fs/cgroup").glob(depth)
+        if path.name == NAME
+    ]
     found += [str(path) for path in Path("/run/netns").iterdir() if path.name.startswith(f"{NAME}-")]
     found += [line for line in Path("/proc/mounts").read_text().splitlines() if f"{NAME}-cluster" in line]
     found += [str(path) for path in Path("/sys/class/net").iterdir() if path.name.startswith(NAME)]

@@ -26,7 +26,7 @@ def main() -> NoReturn:
         signal.signal(number, _stopped)
     try:
         # Imported here so that a broken installation and a slow disk end in a block as well.
-        from lighthouse_agent import judgement  # noqa: PLC0415
+        from lighthouse_agent import judgement  # noqa: PLC0415 - imported within the time limit
 
         code, sentence = BLOCK, ""
         try:

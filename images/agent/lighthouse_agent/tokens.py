@@ -145,7 +145,7 @@ def private_folder(env: Mapping[str, str] = os.environ) -> int | None:
     """
     runtime = env.get("XDG_RUNTIME_DIR", "")
     # A name in /tmp can be taken by others before; that is what the checks below are for.
-    fallback = Path("/tmp", f"lighthouse-{os.geteuid()}")  # noqa: S108
+    fallback = Path("/tmp", f"lighthouse-{os.geteuid()}")  # noqa: S108 - its owner and mode are checked
     path = Path(runtime, "lighthouse") if runtime.startswith("/") else fallback
     try:
         with suppress(FileExistsError):

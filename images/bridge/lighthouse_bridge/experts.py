@@ -104,7 +104,7 @@ def list_experts(connection: sqlite3.Connection, now: int) -> list[Expert]:
     """Experts heard of in the last ten minutes; offline after five."""
     rows = connection.execute(
         # Only text from this module is put into the statement.
-        "SELECT agent_id, agent_type, capabilities, registered_us, last_seen_us, "  # noqa: S608
+        "SELECT agent_id, agent_type, capabilities, registered_us, last_seen_us, "  # noqa: S608 - made of constants
         f"{_BUSY} FROM expert_registry e WHERE last_seen_us > :oldest ORDER BY agent_id",
         {"now": now, "oldest": now - KEPT_US},
     )

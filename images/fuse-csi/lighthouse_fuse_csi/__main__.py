@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> int:
         match arguments:
             case ["driver"]:
                 # Imported late: the sidecar must stay small and free of gRPC's threads.
-                from lighthouse_fuse_csi import driver  # noqa: PLC0415
+                from lighthouse_fuse_csi import driver  # noqa: PLC0415 - the sidecar needs no gRPC
 
                 settings = driver_settings(os.environ)
                 logs.configure(settings.log_level)

@@ -116,7 +116,7 @@ def test_context_packages_are_shown_with_their_documents(pod: Pod, bridge: Bridg
     eventually(lambda: name in os.listdir(folder), 3)  # noqa: PTH208 (names only)
     assert name not in before
     package = bridge.call("GET", f"/context/{name}")
-    assert sorted(os.listdir(folder / name)) == ["context.json", "files.json", "manifest.json"]  # noqa: PTH208
+    assert sorted(os.listdir(folder / name)) == ["context.json", "files.json", "manifest.json"]  # noqa: PTH208 - names, not paths
     for part in ("context", "files", "manifest"):
         path = folder / name / f"{part}.json"
         assert json.loads(path.read_text()) == package[part]

@@ -232,7 +232,7 @@ class _Loader(yaml.CSafeLoader):
 
 def _read_file(content: bytes) -> RuleFile:
     # The loader extends the safe one.
-    file = msgspec.convert(yaml.load(content, _Loader), RuleFile)  # noqa: S506
+    file = msgspec.convert(yaml.load(content, _Loader), RuleFile)  # noqa: S506 - a safe loader by another name
     for rule in file.rules:
         re.compile(rule.operand)
         re.compile(rule.pattern)
