@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import metrics
 from .breakers import memory_breaker, policy_breaker
+from .decisions.explanation import list_rules
 from .decisions.judge import Judge
 from .decisions.rules import RulesError, RuleSet, fingerprint, load_rules
 from .decisions.verdict import Decision, Finding, Risk, combine
@@ -20,6 +21,7 @@ from .logs import log
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .decisions.explanation import RuleEntry
     from .decisions.verdict import Verdict
     from .verdict_memory import VerdictMemory
 
@@ -42,6 +44,7 @@ class Decider:
         self._roots = project_roots
         self._mark: tuple[Any, ...] = ()
         self._judge: Judge | None = None
+        self._entries: list[RuleEntry] = []
         self._cache: OrderedDict[str, tuple[float, Verdict]] = OrderedDict()
         self._lock = Lock()
         self._memory = memory_breaker()
@@ -72,6 +75,10 @@ class Decider:
         self._use(rules)
         metrics.rules_reloads.labels("loaded").inc()
         log.info("rules reloaded", version=self.version, rules=rules.count)
+
+    def entries(self) -> tuple[str, list[RuleEntry]]:
+        """The version in force and its rules."""
+        return self.version, self._entries
 
     async def decide(self, tool_name: str, tool_input: dict[str, Any]) -> tuple[Verdict, str, bool]:
         """The verdict, the version of the rules that gave it, and whether memory had it. Never raises for a
@@ -145,9 +152,10 @@ class Decider:
                 self._cache.popitem(last=False)
 
     def _use(self, rules: RuleSet) -> None:
-        judge = Judge(rules, self._roots)
+        judge, entries = Judge(rules, self._roots), list_rules(rules)
         with self._lock:
             self._judge = judge
+            self._entries = entries
             self._cache.clear()
             self.version = rules.version
             self.broken = False
