@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import metrics
 from .clock import now_us
-from .events import StreamLine, build_row
+from .events import Row, StreamLine, build_row
 from .logs import log
 from .problems import StoreUnavailableError
 from .schema import SCHEMA_VERSION, STATEMENTS
@@ -41,11 +41,31 @@ _INSERT = (
 class Transaction:
     """What a write may do: run statements on `connection` and append events, all or nothing."""
 
-    def __init__(self, connection: sqlite3.Connection, sequence: int, timestamp_us: int) -> None:
-        self.connection = connection
+    def __init__(
+        self, connection: sqlite3.Connection, rows: list[Row], sequence: int, timestamp_us: int
+    ) -> None:
+        self._connection = connection
+        # Appended by this and earlier writes of the commit, not yet in the table: most writes only append,
+        # and the rows of all of them are inserted at once. `connection` ends that for this write.
+        self._rows = rows
+        self._first = len(rows)
+        self._marked = False
         self.sequence = sequence
         self.now_us = timestamp_us
         self.lines: list[StreamLine] = []
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The open transaction's connection; its tables hold everything that was appended so far."""
+        if not self._marked:
+            own = self._rows[self._first :]
+            del self._rows[self._first :]
+            insert_rows(self._connection, self._rows)
+            self._connection.execute("SAVEPOINT job")
+            insert_rows(self._connection, own)
+            self._marked = True
+            self._first = 0
+        return self._connection
 
     def append(
         self,
@@ -59,10 +79,32 @@ class Transaction:
         row, line = build_row(
             self.sequence + 1, self.now_us, event_type, agent_id, aggregate_id, data, metadata or {}
         )
-        self.connection.execute(_INSERT, row)
+        if self._marked:
+            self._connection.execute(_INSERT, row)
+        else:
+            self._rows.append(row)
         self.sequence += 1
         self.lines.append(line)
         return line
+
+    def keep(self) -> None:
+        """End the write as part of the commit."""
+        if self._marked:
+            self._connection.execute("RELEASE job")
+
+    def undo(self) -> None:
+        """End the write as if it had never begun."""
+        del self._rows[self._first :]
+        if self._marked:
+            self._connection.execute("ROLLBACK TO job")
+            self._connection.execute("RELEASE job")
+
+
+def insert_rows(connection: sqlite3.Connection, rows: list[Row]) -> None:
+    """Move rows of events into the table."""
+    if rows:
+        connection.executemany(_INSERT, rows)
+        rows.clear()
 
 
 class _Job:
@@ -168,6 +210,8 @@ class Database:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA cache_size=10000")
         connection.execute("PRAGMA temp_store=MEMORY")
+        # Pages that many commits write again are copied into the file once; the log stays below its limit.
+        connection.execute("PRAGMA wal_autocheckpoint=8000")
         connection.execute(f"PRAGMA journal_size_limit={64 * 1024 * 1024}")
         return connection
 
@@ -222,6 +266,7 @@ class Database:
     def _commit(self, batch: list[_Job]) -> None:
         started = time.perf_counter()
         lines: list[StreamLine] = []
+        rows: list[Row] = []
         try:
             connection = self._usable_connection()
             connection.execute("BEGIN IMMEDIATE")
@@ -230,19 +275,19 @@ class Database:
             for job in batch:
                 if job.future.cancelled():
                     continue
-                transaction = Transaction(connection, sequence, timestamp)
-                connection.execute("SAVEPOINT job")
+                transaction = Transaction(connection, rows, sequence, timestamp)
                 try:
                     job.result = job.work(transaction)
                 except sqlite3.Error:
                     raise
                 except Exception as error:
-                    connection.execute("ROLLBACK TO job")
+                    transaction.undo()
                     job.error = error
                 else:
+                    transaction.keep()
                     sequence = transaction.sequence
                     lines += transaction.lines
-                connection.execute("RELEASE job")
+            insert_rows(connection, rows)
             connection.execute("COMMIT")
         except Exception as error:
             # Whatever it was, this thread must go on: every write waits for it.

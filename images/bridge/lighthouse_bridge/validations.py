@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .approvals import told, use_approval
-from .clock import iso
+from .clock import iso, now_us
 from .decisions.verdict import Decision
 from .escalations import Escalation, Limits, find_decided, find_escalation, find_open, summon
 from .events import EventType
@@ -54,8 +54,9 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def new_validation_id() -> str:
-    """A fresh id; nobody can guess another's."""
-    return secrets.token_hex(16)
+    """A fresh id; nobody can guess another's. Later ones sort later, so that the store's index grows at its
+    end instead of touching a page of its own for every event."""
+    return f"{now_us() // 1000:012x}{secrets.token_hex(10)}"
 
 
 def record_validation(transaction: Transaction, validation: Validation, limits: Limits) -> Outcome:
