@@ -1,4 +1,4 @@
-"""Write what is generated from the chart's values files and its table of flows, or check that it is current."""
+"""Write what is generated from the chart's values files and its tables, or check that it is current."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from ci.chart.flows import flows_section, read_flows
+from ci.chart.guardrails import access_section, guardrails_section
 from ci.chart.readme import values_section
 from ci.chart.schema import component_schema, umbrella_schema
 from ci.chart.values import ValuesError, read_values
@@ -49,8 +50,14 @@ def generated(chart: Path) -> dict[Path, str]:
     for word, text in words.items():
         readme = readme.replace("{{" + word + "}}", text)
     files[chart / "README.md"] = readme
-    flows = flows_section(read_flows(chart / "files" / "flows.yaml"))
-    page = (HERE / "security.md").read_text().replace("{{flows}}", flows)
+    tables = chart / "files"
+    page = (HERE / "security.md").read_text()
+    for word, text in {
+        "flows": flows_section(read_flows(tables / "flows.yaml")),
+        "guardrails": guardrails_section(tables / "guardrails.yaml"),
+        "access": access_section(tables / "access.yaml"),
+    }.items():
+        page = page.replace("{{" + word + "}}", text)
     files[chart.parents[1] / "docs" / "security.md"] = page
     return files
 
