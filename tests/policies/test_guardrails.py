@@ -137,6 +137,7 @@ BAD_OBJECTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("escalation", SPACE, _role([""], ["serviceaccounts"], ["impersonate"])),
     ("into-pods", AGENTS, _role([""], ["pods/exec"], ["create"])),
     ("into-pods", SPACE, _role([""], ["serviceaccounts/token"], ["create"])),
+    ("into-pods", SPACE, _role([""], ["pods/portforward"], ["create"])),
     ("secrets", SPACE, _role([""], ["secrets"], ["get"])),
     ("secrets", SPACE, _role([""], ["configmaps", "secrets"], ["list"])),
     ("broad-roles", SPACE, _binding("RoleBinding", "admin", _account(SPACE))),
