@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PRODUCT = {
     "bridge": ("images/bridge", "policies/rules"),
     "fuse-csi": ("images/fuse-csi",),
-    "agent": ("images/agent",),
+    "agent": ("images/agent", "images/bridge/lighthouse_bridge/decisions"),
 }
 
 

@@ -88,10 +88,22 @@ class BridgeClient:
         """Close the connections; the session stays."""
         self._pool.clear()
 
-    def validate(self, tool_name: str, tool_input: dict[str, Any]) -> Verdict:
-        """Ask whether a tool call may run."""
-        body = {"tool_name": tool_name, "tool_input": tool_input, "agent_id": self._settings.agent_id}
-        return self._call("POST", "/validate", Verdict, body=msgspec.json.encode(body))
+    @property
+    def agent_id(self) -> str:
+        """As whom this client speaks."""
+        return self._settings.agent_id
+
+    def validate(
+        self, tool_name: str, tool_input: dict[str, Any], *, wait_seconds: float | None = None
+    ) -> Verdict:
+        """Ask whether a tool call may run; `wait_seconds` is for experts and people, by default the bridge's."""
+        body = {
+            "tool_name": tool_name,
+            "tool_input": tool_input,
+            "agent_id": self._settings.agent_id,
+            "wait_seconds": wait_seconds,
+        }
+        return self.call("POST", "/validate", Verdict, body=msgspec.json.encode(body))
 
     def register_expert(self, agent_type: str, capabilities: tuple[str, ...]) -> Registration:
         """Register this agent as an expert; registering again is harmless."""
@@ -100,16 +112,16 @@ class BridgeClient:
             "agent_type": agent_type,
             "capabilities": capabilities,
         }
-        return self._call("POST", "/expert/register", Registration, body=msgspec.json.encode(body))
+        return self.call("POST", "/expert/register", Registration, body=msgspec.json.encode(body))
 
     def heartbeat(self) -> Heartbeat:
         """Tell the bridge that this expert lives; BridgeRefusedError 404 means it is not registered."""
         body = msgspec.json.encode({"agent_id": self._settings.agent_id})
-        return self._call("POST", "/expert/heartbeat", Heartbeat, body=body)
+        return self.call("POST", "/expert/heartbeat", Heartbeat, body=body)
 
     def fetch_work(self, wait: float) -> WorkItem | None:
         """This expert's next work, waited for up to `wait` seconds; less than the client's timeout."""
-        return self._call("GET", f"/expert/work?wait={wait:g}", WorkAnswer).work
+        return self.call("GET", f"/expert/work?wait={wait:g}", WorkAnswer).work
 
     def answer_work(self, work_id: str, decision: str, confidence: float, reasoning: str) -> str:
         """Answer a validation; `recorded`, or `late` when it does not count any more."""
@@ -119,12 +131,12 @@ class BridgeClient:
             "confidence": confidence,
             "reasoning": reasoning,
         }
-        return self._call("POST", "/expert/answer", Recorded, body=msgspec.json.encode(body)).status
+        return self.call("POST", "/expert/answer", Recorded, body=msgspec.json.encode(body)).status
 
     def complete_work(self, work_id: str, status: str, result: str) -> None:
         """End a delegation or task, as completed or failed."""
         body = {"work_id": work_id, "status": status, "result": result}
-        self._call("POST", "/expert/complete", Completed, body=msgspec.json.encode(body))
+        self.call("POST", "/expert/complete", Completed, body=msgspec.json.encode(body))
 
     def end_session(self) -> None:
         """End the session if there is one; never opens one to do so."""
@@ -136,7 +148,7 @@ class BridgeClient:
 
     def tree(self) -> Tree:
         """The bridge's present tree."""
-        return self._call("GET", "/shadow/tree", Tree, accept="application/msgpack", limit=_MAX_TREE)
+        return self.call("GET", "/shadow/tree", Tree, accept="application/msgpack", limit=_MAX_TREE)
 
     def put_blob(self, sha256: str, content: Callable[[], BinaryIO]) -> None:
         """Upload content by its hash, streamed; `content` opens it, once for each attempt."""
@@ -145,13 +157,18 @@ class BridgeClient:
 
     def send_updates(self, body: bytes) -> BatchResult:
         """Apply one batch, an encoded body of POST /shadow/updates, wholly or not at all."""
-        return self._call("POST", "/shadow/updates", BatchResult, body=body)
+        return self.call("POST", "/shadow/updates", BatchResult, body=body)
 
     def ready(self) -> None:
         """Return when the bridge takes work; raises BridgeRefusedError with its reason when it does not."""
         self._check(self._send("GET", "/ready", body=None, secret=None, limit=_MAX_ANSWER))
 
-    def _call(
+    def public(self, path: str, kind: type[_Answer]) -> _Answer:
+        """A GET that needs no session, decoded as `kind`."""
+        raw = self._check(self._send("GET", path, body=None, secret=None, limit=_MAX_ANSWER))
+        return self._decode(f"GET {path}", raw, kind, "application/json")
+
+    def call(
         self,
         method: str,
         path: str,
@@ -161,6 +178,7 @@ class BridgeClient:
         accept: str = "application/json",
         limit: int = _MAX_ANSWER,
     ) -> _Answer:
+        """One authorized exchange, decoded as `kind`; the answer is at most `limit` bytes."""
         raw = self._authorized(method, path, body, accept, limit, "application/json")
         return self._decode(f"{method} {path}", raw, kind, accept)
 

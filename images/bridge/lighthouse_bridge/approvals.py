@@ -11,9 +11,12 @@ from .clock import iso
 from .decisions.verdict import Decision
 from .escalations import Escalation, decide, find_escalation
 from .events import EventType
+from .messages import StandingApproval
 from .problems import Problem
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from .database import Transaction
 
 # Seconds that a decision holds when the person names no other time.
@@ -114,6 +117,55 @@ def use_approval(transaction: Transaction, shape: str, agent_id: str, validation
         },
     )
     return approval
+
+
+def list_approvals(connection: sqlite3.Connection, now: int, limit: int) -> list[StandingApproval]:
+    """Standing decisions that still hold, the latest first."""
+    rows = connection.execute(
+        "SELECT s.approval_id, s.status, s.agent_id, e.tool_name, e.tool_input, s.uses_left, s.decided_by, "
+        "s.reason, s.validation_id, s.created_us, s.expires_us FROM standing_approvals s "
+        "LEFT JOIN escalations e ON e.validation_id = s.validation_id WHERE s.expires_us > ? "
+        "AND (s.uses_left IS NULL OR s.uses_left > 0) ORDER BY s.created_us DESC, s.approval_id LIMIT ?",
+        (now, limit),
+    ).fetchall()
+    return [
+        StandingApproval(
+            approval_id=row[0],
+            status=row[1],
+            agent_id=row[2],
+            tool_name=row[3],
+            tool_input=None if row[4] is None else msgspec.json.decode(row[4]),
+            uses_left=row[5],
+            decided_by=row[6],
+            reason=row[7],
+            validation_id=row[8],
+            created_at=iso(row[9]),
+            expires_at=iso(row[10]),
+        )
+        for row in rows
+    ]
+
+
+def revoke_approval(transaction: Transaction, approval_id: str, person: str, reason: str) -> None:
+    """Take a standing decision back; raises Problem 404 when none of that id holds."""
+    row = transaction.connection.execute(
+        "DELETE FROM standing_approvals WHERE approval_id = ? AND expires_us > ? RETURNING validation_id",
+        (approval_id, transaction.now_us),
+    ).fetchone()
+    if row is None:
+        raise Problem(404, f"No standing decision {approval_id[:80]!r} holds; see GET /approvals.")
+    transaction.append(
+        EventType.VALIDATION_POLICY_APPLIED,
+        person,
+        row[0],
+        {
+            "approval_id": approval_id,
+            "status": "revoked",
+            "decided_by": person,
+            "reason": reason,
+            "validation_id": row[0],
+        },
+    )
 
 
 def told(approval: Approval) -> str:

@@ -16,14 +16,19 @@ from .credentials import JoinKeys
 from .database import Database
 from .decider import Decider
 from .escalations import Ended, Limits, is_due, resume, sweep
+from .limits import RequestLimits
 from .logs import log
 from .problems import StoreUnavailableError
+from .redis_shared import RedisShared
 from .sessions import Sessions
+from .shared import LocalShared, SharedAwayError
 from .streams import Feed
+from .verdict_memory import VerdictMemory
 
 if TYPE_CHECKING:
     from .events import StreamLine
     from .settings import Settings
+    from .shared import Shared
 
 HOUSEKEEPING_SECONDS = 30.0
 SWEEP_SECONDS = 0.2
@@ -40,7 +45,17 @@ class Bridge:
         self.database = Database(settings.event_store_path, settings.min_free_bytes, self._committed)
         self.sessions = Sessions(self.database, secret)
         self.keys = JoinKeys(settings.keys_dir)
-        self.decider = Decider(settings.rules_dir, settings.project_roots)
+        self.shared: Shared = LocalShared() if settings.redis is None else RedisShared(settings.redis)
+        self.request_limits = RequestLimits(
+            self.shared,
+            agent_per_minute=settings.agent_per_minute,
+            total_per_second=settings.total_per_second,
+            replicas=settings.replicas,
+        )
+        remembered = (
+            None if settings.redis is None else VerdictMemory(self.shared, secret, settings.project_roots)
+        )
+        self.decider = Decider(settings.rules_dir, settings.project_roots, remembered)
         self.started = time.monotonic()
         self.draining = False
         self.searches = asyncio.Semaphore(2)
@@ -51,6 +66,7 @@ class Bridge:
         """Load the rules, open the store and begin the periodic work."""
         await asyncio.to_thread(self.decider.load)
         await asyncio.to_thread(self.database.start)
+        await self.shared.start()
         with suppress(StoreUnavailableError):
             await self.database.write(lambda transaction: resume(transaction, self.limits()))
         self._tasks = [
@@ -67,6 +83,7 @@ class Bridge:
         with suppress(StoreUnavailableError):
             await self.sessions.flush()
         await self.database.close()
+        await self.shared.close()
 
     def limits(self, *, experts: bool = True) -> Limits:
         """How long experts and people have to decide a validation."""
@@ -122,4 +139,9 @@ class Bridge:
     async def _watch_rules(self) -> None:
         while True:
             await asyncio.sleep(self.settings.rules_reload_seconds)
+            before = self.decider.version
             await asyncio.to_thread(self.decider.reload_if_changed)
+            if self.decider.version != before:
+                # Away, its generation is unknown to all, so nothing remembered counts in any case.
+                with suppress(SharedAwayError):
+                    await self.shared.renew()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import metrics
 from .breakers import memory_breaker, policy_breaker
+from .decisions.explanation import list_rules
 from .decisions.judge import Judge
 from .decisions.rules import RulesError, RuleSet, fingerprint, load_rules
 from .decisions.verdict import Decision, Finding, Risk, combine
@@ -20,7 +21,9 @@ from .logs import log
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .decisions.explanation import RuleEntry
     from .decisions.verdict import Verdict
+    from .verdict_memory import VerdictMemory
 
 CACHE_ENTRIES = 10_000
 CACHE_SECONDS = 300.0
@@ -32,11 +35,16 @@ LONG_INPUT = 2048
 class Decider:
     """Decides tool calls by the rules of a folder. `load` first; it raises RulesError for broken ones."""
 
-    def __init__(self, folder: Path, project_roots: tuple[str, ...]) -> None:
+    def __init__(
+        self, folder: Path, project_roots: tuple[str, ...], shared: VerdictMemory | None = None
+    ) -> None:
         self._folder = folder
+        self._shared = shared
+        self._generation: str | None = ""
         self._roots = project_roots
         self._mark: tuple[Any, ...] = ()
         self._judge: Judge | None = None
+        self._entries: list[RuleEntry] = []
         self._cache: OrderedDict[str, tuple[float, Verdict]] = OrderedDict()
         self._lock = Lock()
         self._memory = memory_breaker()
@@ -68,6 +76,10 @@ class Decider:
         metrics.rules_reloads.labels("loaded").inc()
         log.info("rules reloaded", version=self.version, rules=rules.count)
 
+    def entries(self) -> tuple[str, list[RuleEntry]]:
+        """The version in force and its rules."""
+        return self.version, self._entries
+
     async def decide(self, tool_name: str, tool_input: dict[str, Any]) -> tuple[Verdict, str, bool]:
         """The verdict, the version of the rules that gave it, and whether memory had it. Never raises for a
         tier that fails: without the rules nothing is approved."""
@@ -78,10 +90,15 @@ class Decider:
         found = self._recall(key)
         if found is not None:
             return found, version, True
+        long = sum(len(value) for value in tool_input.values() if isinstance(value, str)) > LONG_INPUT
+        # Other bridges are asked only about what takes longer to judge than to ask.
+        if long and self._shared is not None and (found := await self._shared.recall(key)) is not None:
+            self._remember(key, found)
+            return found, version, True
         if not self._policy.allows():
             return _refuse("The rules failed repeatedly and rest for a while"), version, False
         try:
-            if sum(len(value) for value in tool_input.values() if isinstance(value, str)) > LONG_INPUT:
+            if long:
                 async with asyncio.timeout(POLICY_SECONDS):
                     verdict = await asyncio.to_thread(judge.decide, tool_name, tool_input)
             else:
@@ -96,6 +113,8 @@ class Decider:
             return _refuse("The rules failed on this call"), version, False
         self._policy.succeeded()
         self._remember(key, verdict)
+        if long and self._shared is not None:
+            await self._shared.remember(key, verdict)
         return verdict, version, False
 
     def _recall(self, key: str) -> Verdict | None:
@@ -103,6 +122,7 @@ class Decider:
             return None
         try:
             with self._lock:
+                self._follow_generation()
                 entry = self._cache.get(key)
                 if entry is None or entry[0] <= time.monotonic():
                     metrics.cache_lookups.labels("miss").inc()
@@ -115,16 +135,27 @@ class Decider:
         metrics.cache_lookups.labels("hit").inc()
         return entry[1]
 
+    def _follow_generation(self) -> None:
+        """Forget what was kept under another generation, and all while nobody knows which one counts."""
+        if self._shared is None:
+            return
+        generation = self._shared.generation()
+        if generation is None or generation != self._generation:
+            self._cache.clear()
+            self._generation = generation
+
     def _remember(self, key: str, verdict: Verdict) -> None:
         with self._lock:
+            self._follow_generation()
             self._cache[key] = (time.monotonic() + CACHE_SECONDS, verdict)
             if len(self._cache) > CACHE_ENTRIES:
                 self._cache.popitem(last=False)
 
     def _use(self, rules: RuleSet) -> None:
-        judge = Judge(rules, self._roots)
+        judge, entries = Judge(rules, self._roots), list_rules(rules)
         with self._lock:
             self._judge = judge
+            self._entries = entries
             self._cache.clear()
             self.version = rules.version
             self.broken = False

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from .decisions.explanation import RuleEntry  # noqa: TC001 - msgspec resolves annotations at run time
 from .events import EventType, StreamLine  # noqa: TC001 - msgspec resolves annotations at run time
 
 AgentId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$")]
@@ -79,11 +80,31 @@ class SessionValidateAnswer(Answer):
 
 
 class SessionEndRequest(Request):
-    """No fields: the session of the request's token is ended."""
+    """Without a field the session of the request's token is ended; operators may name another one."""
+
+    session_id: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")] | None = None
 
 
 class SessionEndAnswer(Answer):
     success: Literal[True]
+
+
+class SessionEntry(Answer):
+    """A live session; when it was last seen is up to a minute old."""
+
+    session_id: str
+    agent_id: str
+    role: Literal["expert", "builder", "operator"]
+    created_at: str
+    last_seen_at: str
+    expires_at: str
+    ip_address: str
+    user_agent: str
+
+
+class SessionsAnswer(Answer):
+    sessions: list[SessionEntry]
+    count: int
 
 
 class ToolRequest(Request):
@@ -178,6 +199,52 @@ class ApproveAnswer(Answer):
     status: Literal["approved", "blocked"]
     decided_by: str
     remembered_until: str
+
+
+class StandingApproval(Answer):
+    """What a person decided in advance; `agent_id` is null for all agents, `uses_left` null for no limit."""
+
+    approval_id: str
+    status: Literal["approved", "blocked"]
+    agent_id: str | None
+    tool_name: str | None
+    tool_input: dict[str, Any] | None
+    uses_left: int | None
+    decided_by: str
+    reason: str
+    validation_id: str
+    created_at: str
+    expires_at: str
+
+
+class ApprovalsAnswer(Answer):
+    approvals: list[StandingApproval]
+    count: int
+
+
+class RevokeRequest(Request):
+    approval_id: Name
+    reason: Annotated[str, Meta(min_length=1, max_length=1024)]
+
+
+class RevokeAnswer(Answer):
+    success: Literal[True]
+    approval_id: str
+
+
+class ExplainRequest(Request):
+    """A tool call to be judged without asking for it: nothing is recorded and nobody is asked."""
+
+    tool_name: Name
+    tool_input: dict[str, Any]
+
+
+class RulesAnswer(Answer):
+    """The rules in force."""
+
+    rules_version: str
+    rules: list[RuleEntry]
+    count: int
 
 
 class Update(Request):

@@ -83,6 +83,12 @@ request_seconds = Histogram(
     buckets=_FAST,
     registry=REGISTRY,
 )
+requests_limited = Counter(
+    "lighthouse_bridge_requests_limited",
+    "Requests refused because an agent, or all of them, asked too much.",
+    ("limit",),
+    registry=REGISTRY,
+)
 requests_open = Gauge(
     "lighthouse_bridge_http_requests_in_flight", "HTTP requests being answered.", registry=REGISTRY
 )

@@ -29,7 +29,7 @@ _MEANINGS = {
     413: "The body is too large",
     415: "The body is not JSON",
     422: "A field is unknown or of the wrong type",
-    429: "Too much at once",
+    429: "Too much at once; Retry-After says when to come again",
     503: "The bridge is not ready",
 }
 

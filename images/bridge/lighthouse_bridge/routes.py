@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .api import blobs, context, events, experts, public, sessions, shadow, validation
+from .api import blobs, context, events, experts, public, rules, sessions, shadow, validation
 from .exchange import Reply
 from .openapi import build_openapi
 from .route import Route
@@ -34,6 +34,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     *sessions.ROUTES,
     *validation.ROUTES,
+    *rules.ROUTES,
     *experts.ROUTES,
     *blobs.ROUTES,
     *shadow.ROUTES,

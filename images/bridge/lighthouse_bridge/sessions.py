@@ -109,14 +109,15 @@ class Sessions:
         session.seen_stored = False
         return session
 
-    async def end(self, session: Session) -> None:
-        """End a session durably."""
+    async def end(self, session_id: str, by: str) -> bool:
+        """End a session durably, by the word of agent `by`; whether there was one."""
+        found = await self._database.write(lambda transaction: _end_by(transaction, session_id, by))
+        self._forget(session_id)
+        return found
 
-        def work(transaction: Transaction) -> None:
-            _end(transaction, session.session_id, session.agent_id, "ended")
-
-        await self._database.write(work)
-        self._forget(session.session_id)
+    async def entries(self) -> list[tuple[Session, str, str]]:
+        """Every live session with the address and user agent it was opened with, by agent."""
+        return await self._database.read(lambda connection: _list(connection, now_us()))
 
     def _forget(self, session_id: str) -> None:
         self._ended.add(session_id)
@@ -164,6 +165,27 @@ def _load(connection: sqlite3.Connection, session_id: str) -> Session | None:
         (session_id,),
     ).fetchone()
     return None if row is None else Session(row[0], row[1], Role[row[2].upper()], row[3], row[4])
+
+
+def _list(connection: sqlite3.Connection, now: int) -> list[tuple[Session, str, str]]:
+    rows = connection.execute(
+        "SELECT session_id, agent_id, role, created_us, last_seen_us, ip_address, user_agent FROM sessions "
+        "WHERE last_seen_us > ? AND created_us > ? ORDER BY agent_id, role, created_us",
+        (now - IDLE_US, now - AGE_US),
+    ).fetchall()
+    return [
+        (Session(row[0], row[1], Role[row[2].upper()], row[3], row[4]), str(row[5]), str(row[6]))
+        for row in rows
+    ]
+
+
+def _end_by(transaction: Transaction, session_id: str, by: str) -> bool:
+    row = transaction.connection.execute(
+        "SELECT agent_id FROM sessions WHERE session_id = ?", (session_id,)
+    ).fetchone()
+    if row is not None:
+        _end(transaction, session_id, row[0], "ended" if row[0] == by else f"ended by {by}")
+    return row is not None
 
 
 def _evict(transaction: Transaction, agent_id: str, role: Role) -> list[str]:

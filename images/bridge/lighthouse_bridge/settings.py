@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .redis_settings import RedisSettings, RedisSettingsError, read_redis_settings
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -46,6 +48,12 @@ class Settings:
     validation_wait_seconds: float = 3.0
     expert_seconds: float = 30.0
     review_seconds: float = 300.0
+    # Requests that an agent may make in a minute and all agents in a second; 0 is no limit.
+    agent_per_minute: int = 0
+    total_per_second: int = 0
+    # How many bridges there are at most; without Redis each admits its share of a limit.
+    replicas: int = 1
+    redis: RedisSettings | None = None
 
 
 def read_settings(env: Mapping[str, str]) -> Settings:
@@ -61,6 +69,10 @@ def read_settings(env: Mapping[str, str]) -> Settings:
     metrics_port = _port(env, "LIGHTHOUSE_METRICS_PORT", default.metrics_port)
     if port == metrics_port:
         raise SettingsError(f"LIGHTHOUSE_PORT and LIGHTHOUSE_METRICS_PORT are both {port}; choose two ports.")
+    try:
+        redis = read_redis_settings(env)
+    except RedisSettingsError as error:
+        raise SettingsError(str(error)) from None
     return Settings(
         host=host,
         port=port,
@@ -86,6 +98,14 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         ),
         expert_seconds=_number(env, "LIGHTHOUSE_EXPERT_SECONDS", default.expert_seconds, 0.1, 30),
         review_seconds=_number(env, "LIGHTHOUSE_REVIEW_SECONDS", default.review_seconds, 1, 86_400),
+        agent_per_minute=int(
+            _number(env, "LIGHTHOUSE_AGENT_PER_MINUTE", default.agent_per_minute, 0, 10_000_000)
+        ),
+        total_per_second=int(
+            _number(env, "LIGHTHOUSE_TOTAL_PER_SECOND", default.total_per_second, 0, 1_000_000)
+        ),
+        replicas=int(_number(env, "LIGHTHOUSE_REPLICAS", default.replicas, 1, 1000)),
+        redis=redis,
     )
 
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import subprocess
+import sys
 import venv
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,14 +19,16 @@ from tests.images.agent.support import REPOSITORY
 def launchers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the launchers, made to use a virtual environment instead of the image's."""
     folder = tmp_path_factory.mktemp("opt")
-    venv.create(folder / "lighthouse", with_pip=False)
-    (site,) = (folder / "lighthouse").glob("lib/python*/site-packages")
+    venv.create(folder / "environment", with_pip=False)
+    (site,) = (folder / "environment").glob("lib/python*/site-packages")
     packages = Path(pytest.__file__).parents[1]
-    (site / "packages.pth").write_text(f"{packages}\n{REPOSITORY / 'images' / 'agent'}\n")
-    for name in ("lighthouse-hook", "lighthouse-agent"):
+    (site / "packages.pth").write_text(
+        f"{packages}\n{REPOSITORY / 'images' / 'agent'}\n{REPOSITORY / 'images' / 'bridge'}\n"
+    )
+    for name in ("lighthouse", "lighthouse-hook", "lighthouse-agent"):
         text = (REPOSITORY / "images" / "agent" / name).read_text()
         assert "/opt/lighthouse/bin/python" in text
-        (folder / name).write_text(text.replace("/opt/lighthouse", str(folder / "lighthouse")))
+        (folder / name).write_text(text.replace("/opt/lighthouse", str(folder / "environment")))
         (folder / name).chmod(0o755)
     return folder
 
@@ -66,3 +70,43 @@ def test_the_agent_command_shows_its_help(launchers: Path, tmp_path: Path) -> No
     )
     for command in ("hook", "load", "run", "wait-ready"):
         assert command in done.stdout
+
+
+def test_the_command_line_ignores_modules_of_the_project(
+    launchers: Path, hostile: tuple[Path, dict[str, str]]
+) -> None:
+    project, env = hostile
+    rules = REPOSITORY / "policies" / "rules"
+    done = subprocess.run(
+        [launchers / "lighthouse", "rules", "validate", rules],
+        cwd=project,
+        env=env,
+        capture_output=True,
+        check=True,
+    )
+    assert b"can be used" in done.stdout
+
+
+@pytest.mark.heavy  # builds a package
+def test_pip_installs_the_command_line_and_the_hook(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for folder in ("images/agent", "images/bridge/lighthouse_bridge/decisions"):
+        shutil.copytree(REPOSITORY / folder, source / folder)
+    shutil.copy(REPOSITORY / "pyproject.toml", source)
+    venv.create(tmp_path / "venv", with_pip=False)
+    (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    python = tmp_path / "venv" / "bin" / "python"
+    # What it is built with and depends on, as the lock has it, is in this interpreter's environment.
+    (site / "packages.pth").write_text(f"{Path(pytest.__file__).parents[1]}\n")
+    options = ["--quiet", "--no-deps", "--no-build-isolation"]
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", *options, str(source)]
+    subprocess.run(install, cwd=tmp_path, check=True)
+    rules = REPOSITORY / "policies" / "rules"
+    done = subprocess.run(
+        [python.with_name("lighthouse"), "rules", "validate", rules],
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+    )
+    assert b"can be used" in done.stdout
+    assert_blocked(run([python.with_name("lighthouse-hook")], CALL, tmp_path, {}), "could not be judged")

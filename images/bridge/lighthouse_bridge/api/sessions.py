@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .. import messages as m
 from ..bounds import check_shape
+from ..clock import iso
 from ..credentials import Role
 from ..endpoint import bearer
 from ..exchange import reply
@@ -46,9 +47,32 @@ async def validate(bridge: Bridge, call: Call) -> Reply:
 
 
 async def end(bridge: Bridge, call: Call) -> Reply:
-    """End the session of the request's own token."""
-    await bridge.sessions.end(call.session)
+    """End the session of the request's own token, or, for an operator, any session."""
+    own = call.session
+    named = call.body.session_id or own.session_id
+    if named != own.session_id and own.role is not Role.OPERATOR:
+        raise Problem(403, f"Only an operator ends another's session; the session has {own.role.label!r}.")
+    if not await bridge.sessions.end(named, own.agent_id) and named != own.session_id:
+        raise Problem(404, f"There is no session {named}; see GET /sessions.")
     return reply(m.SessionEndAnswer(True))
+
+
+async def listing(bridge: Bridge, _call: Call) -> Reply:
+    """Every live session, without its token."""
+    found = [
+        m.SessionEntry(
+            session_id=session.session_id,
+            agent_id=session.agent_id,
+            role=session.role.label,  # type: ignore[arg-type]  # labels are the literal's values
+            created_at=iso(session.created_us),
+            last_seen_at=iso(session.last_seen_us),
+            expires_at=session_expiry(session),
+            ip_address=ip_address,
+            user_agent=user_agent,
+        )
+        for session, ip_address, user_agent in await bridge.sessions.entries()
+    ]
+    return reply(m.SessionsAnswer(found, len(found)))
 
 
 ROUTES = (
@@ -78,7 +102,16 @@ ROUTES = (
         role=Role.EXPERT,
         body=(m.SessionEndRequest,),
         body_optional=True,
-        summary="End the own session",
+        summary="End the own session, or another one as an operator",
         answers={200: m.SessionEndAnswer},
+        errors=frozenset({403, 404}),
+    ),
+    Route(
+        method="GET",
+        path="/sessions",
+        handle=listing,
+        role=Role.OPERATOR,
+        summary="The live sessions",
+        answers={200: m.SessionsAnswer},
     ),
 )

@@ -9,9 +9,9 @@ import msgspec
 
 from .. import messages as m
 from .. import metrics
-from ..approvals import decide_by_person, undecided
+from ..approvals import decide_by_person, list_approvals, revoke_approval, undecided
 from ..bounds import check_shape
-from ..clock import iso
+from ..clock import iso, now_us
 from ..credentials import Role
 from ..decider import command_hash
 from ..decisions.verdict import Decision, Risk
@@ -202,6 +202,22 @@ async def approve(bridge: Bridge, call: Call) -> Reply:
     return reply(m.ApproveAnswer(True, body.id, body.status, person, iso(expires)))
 
 
+async def approvals(bridge: Bridge, call: Call) -> Reply:
+    """What people decided in advance and still holds."""
+    limit: int = call.query.limit
+    found = await bridge.database.read(lambda connection: list_approvals(connection, now_us(), limit))
+    return reply(m.ApprovalsAnswer(found, len(found)))
+
+
+async def revoke(bridge: Bridge, call: Call) -> Reply:
+    """Take back what a person decided in advance."""
+    body: m.RevokeRequest = call.body
+    check_shape([body.approval_id, body.reason], "The revocation")
+    person = call.session.agent_id
+    await bridge.database.write(lambda t: revoke_approval(t, body.approval_id, person, body.reason))
+    return reply(m.RevokeAnswer(True, body.approval_id))
+
+
 ROUTES = (
     Route(
         method="POST",
@@ -230,5 +246,24 @@ ROUTES = (
         summary="Decide a validation that waits",
         answers={200: m.ApproveAnswer},
         errors=frozenset({404, 409}),
+    ),
+    Route(
+        method="GET",
+        path="/approvals",
+        handle=approvals,
+        role=Role.OPERATOR,
+        query=m.PageQuery,
+        summary="Decisions of people that hold in advance",
+        answers={200: m.ApprovalsAnswer},
+    ),
+    Route(
+        method="POST",
+        path="/approvals/revoke",
+        handle=revoke,
+        role=Role.OPERATOR,
+        body=(m.RevokeRequest,),
+        summary="Take back a decision that holds in advance",
+        answers={200: m.RevokeAnswer},
+        errors=frozenset({404}),
     ),
 )
