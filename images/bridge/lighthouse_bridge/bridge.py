@@ -23,6 +23,7 @@ from .redis_shared import RedisShared
 from .sessions import Sessions
 from .shared import LocalShared, SharedAwayError
 from .streams import Feed
+from .subscriptions import Subscribers
 from .verdict_memory import VerdictMemory
 
 if TYPE_CHECKING:
@@ -43,9 +44,10 @@ class Bridge:
         self.bells = Bells()
         self.expert_breaker = expert_breaker()
         self.database = Database(settings.event_store_path, settings.min_free_bytes, self._committed)
-        self.sessions = Sessions(self.database, secret)
-        self.keys = JoinKeys(settings.keys_dir)
+        self.subscribers = Subscribers(self.feed, self.database, settings.heartbeat_seconds)
         self.shared: Shared = LocalShared() if settings.redis is None else RedisShared(settings.redis)
+        self.sessions = Sessions(self.database, secret, self.shared, alone=settings.redis is None)
+        self.keys = JoinKeys(settings.keys_dir)
         self.request_limits = RequestLimits(
             self.shared,
             agent_per_minute=settings.agent_per_minute,

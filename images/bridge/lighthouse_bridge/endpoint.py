@@ -16,10 +16,11 @@ from starlette.routing import Route as StarletteRoute
 from starlette.routing import Router
 
 from . import metrics
-from .exchange import Call, Reply, StreamReply, send_reply
+from .exchange import Call, Reply, StreamReply, bearer_of, send_reply
 from .logs import log
 from .messages import ErrorAnswer
 from .problems import Problem, StoreUnavailableError
+from .websocket import serve_socket
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
     from .exchange import Receive, Send
     from .route import Route
 
+# docs/streams.md describes what is said there: OpenAPI has no words for it.
+SOCKET_PATH = "/ws/"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_ASCII_TOKEN = re.compile(rb"[\x21-\x7e]{1,2048}")
 
 
 class Application:
@@ -54,8 +56,17 @@ class Application:
             scope["path_params"] = {}
             await self._router(scope, receive, send)
         elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
+            await self._serve_socket(scope, receive, send)
+
+    async def _serve_socket(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        agent_id = scope["path"].removeprefix(SOCKET_PATH)
+        self.open_requests += 1
+        try:
+            await serve_socket(self._bridge, scope, agent_id, receive, send)
+        except Exception:
+            log.exception("socket failed", path=scope["path"][:200])
+        finally:
+            self.open_requests -= 1
 
     async def _unknown(self, scope: Any, receive: Receive, send: Send) -> None:
         await self.serve(None, scope, receive, send, f"There is no {scope['path'][:200]!r} here.")
@@ -177,11 +188,7 @@ class _Endpoint:
 
 def bearer(call: Call) -> str:
     """The bearer token of a request, or an empty text."""
-    scheme, _, token = call.headers.get(b"authorization", b"").partition(b" ")
-    token = token.strip()
-    if scheme.lower() != b"bearer" or not _ASCII_TOKEN.fullmatch(token):
-        return ""
-    return token.decode("ascii")
+    return bearer_of(call.headers)
 
 
 def _path_parameters(call: Call) -> dict[str, str]:
@@ -277,7 +284,6 @@ def _sentence(text: str) -> str:
 async def _send_stream(
     answer: StreamReply, send: Send, receive: Receive, headers: list[tuple[bytes, bytes]], patience: float
 ) -> None:
-    slow = False
     start_headers = [(b"content-type", answer.media_type.encode()), (b"x-accel-buffering", b"no"), *headers]
     left = asyncio.create_task(_until_disconnect(receive))
     try:
@@ -292,18 +298,30 @@ async def _send_stream(
             chunk = step.result()
             if chunk is None:
                 break
-            try:
-                async with asyncio.timeout(patience):
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            except TimeoutError:
-                slow = True
+            sending = asyncio.ensure_future(send(_piece(chunk)))
+            await asyncio.wait({sending, left}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done() and not left.done():
+                metrics.stream_dropped.inc()
+                # Once more the same patience: a reader that goes on by then learns why it is dropped.
+                await asyncio.wait({sending, left}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                if not sending.done():
+                    sending.cancel()
+                    return
+                chunk = answer.dropped()
+                sending = asyncio.ensure_future(send(_piece(chunk)))
+                await asyncio.wait({sending, left}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
                 break
             if left.done():
+                sending.cancel()
                 break
         await send({"type": "http.response.body", "body": b"", "more_body": False})
     finally:
         left.cancel()
-        answer.on_close(slow)
+        answer.on_close()
+
+
+def _piece(chunk: bytes) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": chunk, "more_body": True}
 
 
 async def _until_disconnect(receive: Receive) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 JSON = "application/json"
 MSGPACK = "application/msgpack"
 NDJSON = "application/x-ndjson"
+SSE = "text/event-stream"
 BYTES = "application/octet-stream"
 DISCARD_BYTES = 16 * 1024 * 1024
 DISCARD_SECONDS = 5.0
 _CHUNK = 256 * 1024
+_ASCII_TOKEN = re.compile(rb"[\x21-\x7e]{1,2048}")
 
 
 class Reply:
@@ -48,13 +51,19 @@ class Reply:
 
 
 class StreamReply:
-    """An answer that goes on until its iterator ends, the client leaves or reads too slowly."""
+    """An answer that goes on until its iterator ends, the client leaves or reads too slowly; then `dropped`
+    makes the last bytes that it is offered."""
 
-    __slots__ = ("chunks", "media_type", "on_close")
+    __slots__ = ("chunks", "dropped", "media_type", "on_close")
 
     def __init__(
-        self, chunks: AsyncIterator[bytes], media_type: str, on_close: Callable[[bool], None]
+        self,
+        chunks: AsyncIterator[bytes],
+        media_type: str,
+        on_close: Callable[[], None],
+        dropped: Callable[[], bytes],
     ) -> None:
+        self.dropped = dropped
         self.chunks = chunks
         self.media_type = media_type
         self.on_close = on_close
@@ -144,6 +153,15 @@ class Call:
             raise Problem(400, "The client closed the connection before the body was complete.")
         self._unread = bool(message.get("more_body"))
         return message.get("body", b""), self._unread
+
+
+def bearer_of(headers: Mapping[bytes, bytes]) -> str:
+    """The bearer token in a request's headers, or an empty text."""
+    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+    token = token.strip()
+    if scheme.lower() != b"bearer" or not _ASCII_TOKEN.fullmatch(token):
+        return ""
+    return token.decode("ascii")
 
 
 class Handler(Protocol):

@@ -431,8 +431,10 @@ class ReadQuery(Request):
 
 class StreamQuery(Request):
     after: Annotated[int, Meta(ge=0, le=2**62)] = 0
-    # Event types, separated by commas.
+    # Event types, agents and aggregates, each separated by commas; all when empty.
     types: Annotated[str, Meta(max_length=4096)] = ""
+    agents: Annotated[str, Meta(max_length=4096)] = ""
+    aggregates: Annotated[str, Meta(max_length=4096)] = ""
 
 
 class EventQuery(Request):

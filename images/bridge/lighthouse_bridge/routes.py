@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .api import blobs, context, events, experts, public, rules, sessions, shadow, validation
+from .api import (
+    blobs,
+    context,
+    events,
+    experts,
+    public,
+    rules,
+    sessions,
+    shadow,
+    streams,
+    validation,
+)
 from .exchange import Reply
 from .openapi import build_openapi
 from .route import Route
@@ -40,6 +51,7 @@ ROUTES: tuple[Route, ...] = (
     *shadow.ROUTES,
     *context.ROUTES,
     *events.ROUTES,
+    *streams.ROUTES,
 )
 
 _DOCUMENT = msgspec.json.encode(build_openapi(ROUTES, API_VERSION))

@@ -47,7 +47,7 @@ async def serve(settings: Settings, secret: bytes) -> None:
         interface=Interfaces.ASGINL,
         backlog=1024,
         log_enabled=False,
-        websockets=False,
+        websockets=True,
     )
     metrics_server, metrics_thread = start_http_server(
         settings.metrics_port, settings.host, registry=metrics.REGISTRY

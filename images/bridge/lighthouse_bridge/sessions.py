@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,15 +15,24 @@ from .credentials import Role, open_token, sign_token
 from .escalations import count_pending
 from .events import EventType
 from .experts import list_experts, remove_experts_of
+from .sealing import seal, unseal
+from .shared import SharedAwayError
 
 if TYPE_CHECKING:
     import sqlite3
 
     from .database import Database, Transaction
+    from .shared import Shared
 
 IDLE_US = 3600 * 1_000_000
 AGE_US = 8 * 3600 * 1_000_000
 SESSIONS_PER_AGENT = 3
+# What other bridges may have ended is trusted no longer than this, here and in what bridges share: together less
+# than the second within which an ended session is dead everywhere.
+TRUST_SECONDS = 0.4
+SHARED_SECONDS = 0.5
+# Every bridge stores when sessions were seen every half minute; who looks at the store alone waits that out.
+FLUSH_US = 60 * 1_000_000
 
 
 class Session(msgspec.Struct):
@@ -33,6 +44,8 @@ class Session(msgspec.Struct):
     created_us: int
     last_seen_us: int
     seen_stored: bool = True
+    # By the monotonic clock; not when it was used, but when it was last known to be live.
+    known_at: float = 0.0
 
     def expires_us(self) -> int:
         """When the session ends if it is not used again."""
@@ -42,9 +55,13 @@ class Session(msgspec.Struct):
 class Sessions:
     """All live sessions. `flush` stores when they were last seen; losing a minute of that is harmless."""
 
-    def __init__(self, database: Database, secret: bytes) -> None:
+    def __init__(self, database: Database, secret: bytes, shared: Shared, *, alone: bool) -> None:
+        """`alone`: no other bridge writes to this store, so what is in memory is true."""
         self._database = database
         self._secret = secret
+        self._shared = shared
+        self._alone = alone
+        shared.listen("session", self._forget)
         self._live: dict[str, Session] = {}
         # A request that loaded a session while it was being ended must not bring it back.
         self._ended: set[str] = set()
@@ -82,8 +99,8 @@ class Sessions:
 
         created, evicted = await self._database.write(work)
         for old in evicted:
-            self._forget(old)
-        session = Session(session_id, agent_id, role, created, created)
+            await self._tell_ended(old)
+        session = Session(session_id, agent_id, role, created, created, known_at=time.monotonic())
         self._live[session_id] = session
         metrics.sessions_created.labels(role.label).inc()
         return session, sign_token(self._secret, session_id, agent_id, created / 1_000_000)
@@ -96,28 +113,75 @@ class Sessions:
         if self._generation != self._database.generation:
             self._live.clear()
             self._generation = self._database.generation
-        session = self._live.get(named[0])
-        if session is None:
-            session = await self._database.read(lambda connection: _load(connection, named[0]))
-            if session is None or session.session_id in self._ended:
-                return None
-            session = self._live.setdefault(named[0], session)
-        now = now_us()
-        if session.agent_id != named[1] or session.expires_us() <= now:
+        session = await self._find(named[0])
+        if session is None or session.agent_id != named[1]:
             return None
+        return session if self._use(session) else None
+
+    async def lives(self, session: Session) -> bool:
+        """Whether a session that is being used, as by an open stream, still lives; that keeps it alive."""
+        found = await self._find(session.session_id)
+        return found is not None and self._use(found)
+
+    def _use(self, session: Session) -> bool:
+        now = now_us()
+        if session.expires_us() <= now:
+            return False
         session.last_seen_us = now
         session.seen_stored = False
+        return True
+
+    async def _find(self, session_id: str) -> Session | None:
+        """The session as it is in memory, or as the others have it when that may be out of date."""
+        session = self._live.get(session_id)
+        asked = time.monotonic()
+        if session is not None and (self._alone or asked < session.known_at + TRUST_SECONDS):
+            return session
+        found = await self._look(session_id, asked)
+        if found is None or session_id in self._ended:
+            self._live.pop(session_id, None)
+            return None
+        session = self._live.setdefault(session_id, found)
+        session.known_at = max(session.known_at, asked)
+        session.last_seen_us = max(session.last_seen_us, found.last_seen_us)
         return session
 
     async def end(self, session_id: str, by: str) -> bool:
         """End a session durably, by the word of agent `by`; whether there was one."""
         found = await self._database.write(lambda transaction: _end_by(transaction, session_id, by))
-        self._forget(session_id)
+        await self._tell_ended(session_id)
         return found
 
     async def entries(self) -> list[tuple[Session, str, str]]:
         """Every live session with the address and user agent it was opened with, by agent."""
         return await self._database.read(lambda connection: _list(connection, now_us()))
+
+    async def _look(self, session_id: str, asked: float) -> Session | None:
+        """The session by what bridges share, else by the store; then it is shared for the others."""
+        if self._alone:
+            return await self._database.read(lambda connection: _load(connection, session_id))
+        name = f"session:{session_id}"
+        with suppress(SharedAwayError):
+            sealed = await self._shared.recall(name)
+            value = None if sealed is None else unseal(self._secret, name, sealed)
+            if value is not None:
+                return msgspec.msgpack.decode(value, type=Session)
+        found = await self._database.read(lambda connection: _load(connection, session_id))
+        # Counted from before the store was read: what takes long is shared for a shorter time, or not at all.
+        left = asked + SHARED_SECONDS - time.monotonic()
+        if found is not None and left > 0:
+            with suppress(SharedAwayError):
+                sealed = seal(self._secret, name, msgspec.msgpack.encode(found))
+                await self._shared.keep(name, sealed, left)
+        return found
+
+    async def _tell_ended(self, session_id: str) -> None:
+        """Forget a session here, and let the others forget it at once; without this they do so within a second."""
+        self._forget(session_id)
+        if not self._alone:
+            with suppress(SharedAwayError):
+                await self._shared.forget(f"session:{session_id}")
+                await self._shared.announce("session", session_id)
 
     def _forget(self, session_id: str) -> None:
         self._ended.add(session_id)
@@ -126,15 +190,18 @@ class Sessions:
     async def flush(self) -> None:
         """Store when sessions were last seen and end those that expired."""
         seen = [session for session in self._live.values() if not session.seen_stored]
-        rows = [(session.last_seen_us, session.session_id) for session in seen]
+        rows = [(session.last_seen_us, session.session_id, session.last_seen_us) for session in seen]
 
         def work(transaction: Transaction) -> dict[str, int]:
             connection = transaction.connection
-            connection.executemany("UPDATE sessions SET last_seen_us = ? WHERE session_id = ?", rows)
+            # Another bridge may have seen it later.
+            connection.executemany(
+                "UPDATE sessions SET last_seen_us = ? WHERE session_id = ? AND last_seen_us < ?", rows
+            )
             now = now_us()
             expired = connection.execute(
                 "SELECT session_id, agent_id FROM sessions WHERE last_seen_us <= ? OR created_us <= ?",
-                (now - IDLE_US, now - AGE_US),
+                (now - IDLE_US - FLUSH_US, now - AGE_US),
             ).fetchall()
             for session_id, agent_id in expired:
                 _end(transaction, session_id, agent_id, "expired")

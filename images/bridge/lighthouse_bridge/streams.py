@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,29 +17,37 @@ if TYPE_CHECKING:
 
 _KEPT = 8192
 _KEPT_BYTES = 16 * 1024 * 1024
+# What one subscriber is handed at once, and so at most holds while it reads slowly.
 _PAGE = 500
-MAX_SUBSCRIBERS = 1024
+_PAGE_BYTES = 1024 * 1024
 
-Item = tuple[int, str, bytes]
+
+class Item(msgspec.Struct, frozen=True):
+    """An event as streams pass it on: what they filter by, and its line as JSON."""
+
+    sequence: int
+    event_type: str
+    agent_id: str | None
+    aggregate_id: str | None
+    line: bytes
 
 
 class Feed:
     """The order of events as streams see it. Lives in the event loop; only `read_page` leaves it."""
 
     def __init__(self) -> None:
-        self._recent: deque[Item] = deque()
+        self._recent: list[Item] = []
         self._bytes = 0
         self._wake: asyncio.Event = asyncio.Event()
         self.closing = False
 
     def publish(self, lines: list[StreamLine]) -> None:
         """Take the events of one commit and wake every stream."""
-        for line in lines:
-            item = (line.sequence, line.event_type, msgspec.json.encode(line) + b"\n")
-            self._recent.append(item)
-            self._bytes += len(item[2])
-        while len(self._recent) > _KEPT or self._bytes > _KEPT_BYTES:
-            self._bytes -= len(self._recent.popleft()[2])
+        items = [_item(line) for line in lines]
+        self._recent += items
+        self._bytes += sum(len(item.line) for item in items)
+        if len(self._recent) > _KEPT or self._bytes > _KEPT_BYTES:
+            self._prune()
         self.wake()
 
     def wake(self) -> None:
@@ -67,17 +75,23 @@ class Feed:
     async def after(self, database: Database, sequence: int) -> list[Item]:
         """The next events after `sequence`, in order, without gap; empty when there are none yet."""
         recent = self._recent
-        if recent and recent[0][0] <= sequence + 1:
-            # Sequences of this store have no gaps but in files that were migrated: search, do not index.
-            newest_first = []
-            for item in reversed(recent):
-                if item[0] <= sequence:
-                    break
-                newest_first.append(item)
-            return newest_first[::-1]
+        if recent and recent[0].sequence <= sequence + 1:
+            # Sequences may have gaps: search, do not index.
+            begin = bisect_right(recent, sequence, key=lambda item: item.sequence)
+            return _page(recent[begin : begin + _PAGE])
         if sequence >= database.last_sequence:
             return []
-        return await database.read(lambda connection: read_page(connection, sequence))
+        return _page(await database.read(lambda connection: read_page(connection, sequence)))
+
+    def _prune(self) -> None:
+        """Forget the oldest quarter more than must be, so that it is not done for every event."""
+        count, size = len(self._recent), self._bytes
+        drop = 0
+        while count - drop > _KEPT * 3 // 4 or size > _KEPT_BYTES * 3 // 4:
+            size -= len(self._recent[drop].line)
+            drop += 1
+        del self._recent[:drop]
+        self._bytes = size
 
 
 def read_page(connection: sqlite3.Connection, sequence: int) -> list[Item]:
@@ -86,8 +100,18 @@ def read_page(connection: sqlite3.Connection, sequence: int) -> list[Item]:
         "SELECT sequence_id, event_data FROM events WHERE sequence_id > ? ORDER BY sequence_id LIMIT ?",
         (sequence, _PAGE),
     )
-    return [
-        (row[0], line.event_type, msgspec.json.encode(line) + b"\n")
-        for row in rows
-        for line in (line_of(row[0], row[1]),)
-    ]
+    return [_item(line_of(row[0], row[1])) for row in rows]
+
+
+def _item(line: StreamLine) -> Item:
+    return Item(line.sequence, line.event_type, line.agent_id, line.aggregate_id, msgspec.json.encode(line))
+
+
+def _page(items: list[Item]) -> list[Item]:
+    """As many of the items as fit, at least one."""
+    size = 0
+    for count, item in enumerate(items):
+        size += len(item.line)
+        if size > _PAGE_BYTES:
+            return items[: max(1, count)]
+    return items
