@@ -153,6 +153,7 @@ class Application:
                 (("WWW-Authenticate", "Bearer"),),
             )
         call.session_ = session
+        await self._bridge.request_limits.admit(session.agent_id)
         if route.role is not None and session.role < route.role:
             raise Problem(
                 403, f"This needs the role {route.role.label!r}; the session has {session.role.label!r}."
