@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 SOCKET_PATH = "/ws/"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_HOST = re.compile(rb"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 
 
 class Application:
@@ -126,6 +127,7 @@ class Application:
 
     async def _answer(self, route: Route, call: Call) -> Reply | StreamReply:
         try:
+            _check_host(call)
             if not route.public:
                 await self._authorise(route, call)
             call.parameters = _path_parameters(call)
@@ -185,6 +187,16 @@ class _Endpoint:
         refusal = f"{scope['method'][:16]} is not possible on this path; use {self._allow}."
         allow = "" if route else self._allow
         await self._application.serve(route, scope, receive, send, refusal, allow)
+
+
+def _check_host(call: Call) -> None:
+    # Servers before this one may have chosen by another Host than the one seen here (RFC 9112, 3.2).
+    hosts = [value for name, value in call.scope["headers"] if name == b"host"]
+    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+        shown = b", ".join(hosts)[:100].decode("latin-1") or "none"
+        raise Problem(
+            400, f"The request names the host {shown!r}; send one Host header with a name or address."
+        )
 
 
 def bearer(call: Call) -> str:

@@ -225,6 +225,19 @@ def test_broken_http_never_gets_a_5xx(untouched: Agent, raw: bytes) -> None:
     assert not status or status[0].startswith(b"4")
 
 
+@pytest.mark.parametrize("hosts", [[], ["x", "y"], ["a b"], ["x/y"], [""], ["[::1"]], ids=str)
+def test_a_request_without_one_plain_host_is_refused(untouched: Agent, hosts: list[str]) -> None:
+    lines = ["GET /health HTTP/1.1", *(f"Host: {host}" for host in hosts), "Connection: close", "", ""]
+    with socket.create_connection(("127.0.0.1", untouched.bridge.port), 5) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("host", ["x", "bridge.lighthouse.svc:8765", "[::1]:8765", "192.0.2.1"])
+def test_a_plain_host_is_served(untouched: Agent, host: str) -> None:
+    assert untouched.bridge.http.get("/health", headers={"Host": host}).status_code == 200
+
+
 def test_no_request_of_this_module_was_answered_5xx_or_raised(bridge: Bridge) -> None:
     log = bridge.log.read_text()
     assert "Traceback" not in log
