@@ -15,9 +15,7 @@ from .messages import StandingApproval
 from .problems import Problem
 
 if TYPE_CHECKING:
-    import sqlite3
-
-    from .database import Transaction
+    from .database import Connection, Transaction
 
 # Seconds that a decision holds when the person names no other time.
 DEFAULT_SECONDS = {"once": 600, "agent": 8 * 3600, "always": 30 * 86_400}
@@ -70,7 +68,8 @@ def decide_by_person(
     # A refusal is remembered without count: whoever asks again gets the same answer.
     uses = 1 if remember == "once" and status == "approved" else None
     transaction.connection.execute(
-        "INSERT INTO standing_approvals VALUES (?,?,?,?,?,?,?,?,?,?)",
+        "INSERT INTO standing_approvals (approval_id, shape, agent_id, status, uses_left, decided_by, reason, "
+        "validation_id, created_us, expires_us, sequence) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
         (
             secrets.token_hex(8),
             escalation.shape,
@@ -82,6 +81,7 @@ def decide_by_person(
             validation_id,
             transaction.now_us,
             expires,
+            transaction.sequence + 1,
         ),
     )
     decision = Decision.APPROVE if status == "approved" else Decision.BLOCK
@@ -95,7 +95,7 @@ def use_approval(transaction: Transaction, shape: str, agent_id: str, validation
     row = transaction.connection.execute(
         "SELECT approval_id, status, decided_by, reason FROM standing_approvals WHERE shape = ? "
         "AND expires_us > ? AND (agent_id IS NULL OR agent_id = ?) AND (uses_left IS NULL OR uses_left > 0) "
-        "ORDER BY created_us DESC, rowid DESC LIMIT 1",
+        "ORDER BY sequence DESC LIMIT 1",
         (shape, transaction.now_us, agent_id),
     ).fetchone()
     if row is None:
@@ -119,7 +119,7 @@ def use_approval(transaction: Transaction, shape: str, agent_id: str, validation
     return approval
 
 
-def list_approvals(connection: sqlite3.Connection, now: int, limit: int) -> list[StandingApproval]:
+def list_approvals(connection: Connection, now: int, limit: int) -> list[StandingApproval]:
     """Standing decisions that still hold, the latest first."""
     rows = connection.execute(
         "SELECT s.approval_id, s.status, s.agent_id, e.tool_name, e.tool_input, s.uses_left, s.decided_by, "

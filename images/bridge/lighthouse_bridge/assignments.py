@@ -13,10 +13,8 @@ from .problems import Problem
 from .work import find_item, give_work, store_answer
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from .consensus import Candidate
-    from .database import Transaction
+    from .database import Connection, Transaction
 
 SECONDS = {"delegation": 300, "task": 600}
 
@@ -72,9 +70,7 @@ def complete(transaction: Transaction, work_id: str, expert_id: str, status: str
     store_answer(transaction, item, expert_id, status, 1.0, result)
 
 
-def find_assignment(
-    connection: sqlite3.Connection, work_id: str, requested_by: str | None
-) -> AssignmentAnswer:
+def find_assignment(connection: Connection, work_id: str, requested_by: str | None) -> AssignmentAnswer:
     """How an order stands; raises Problem 404 for one of somebody else when `requested_by` is given."""
     row = connection.execute(
         "SELECT kind, expert_id, deadline_us, fetched_us, answer, reasoning, requested_by FROM work_items "
@@ -88,10 +84,11 @@ def find_assignment(
     return AssignmentAnswer(work_id, row[0], row[1], status, iso(row[2]), row[5])  # type: ignore[arg-type]  # statuses are the literal's values
 
 
-def _record(connection: sqlite3.Connection, expert: Candidate) -> Record:
+def _record(connection: Connection, expert: Candidate) -> Record:
     row = connection.execute(
-        "SELECT coalesce(sum(answer = 'completed'), 0), coalesce(sum(answer IN ('failed', 'expired')), 0), "
-        "coalesce(avg(CASE WHEN answer = 'completed' THEN answered_us - created_us END), 0) / 1e6 "
+        "SELECT count(CASE WHEN answer = 'completed' THEN 1 END), count(CASE WHEN answer IN ('failed', 'expired') THEN 1 END), "
+        "CAST(coalesce(avg(CASE WHEN answer = 'completed' THEN answered_us - created_us END), 0) "
+        "AS DOUBLE PRECISION) / 1000000 "
         "FROM work_items WHERE expert_id = ? AND kind <> 'validation' AND answered_us IS NOT NULL",
         (expert.agent_id,),
     ).fetchone()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable
+
+    from .database import Connection
 
 MAX_BLOB_BYTES = 100 * 1024 * 1024
 _SAMPLE = 64 * 1024
@@ -47,22 +48,22 @@ def is_text(content: bytes) -> bool:
     return True
 
 
-def put_blob(connection: sqlite3.Connection, blob: Blob) -> bool:
+def put_blob(connection: Connection, blob: Blob) -> bool:
     """Store the blob unless it is there; returns whether it was new."""
     cursor = connection.execute(
-        "INSERT OR IGNORE INTO blobs (hash, size, is_text, encoding, data) VALUES (?,?,?,?,?)",
-        (blob.hash, blob.size, blob.is_text, blob.encoding, blob.data),
+        "INSERT INTO blobs (hash, size, is_text, encoding, data) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING",
+        (blob.hash, blob.size, int(blob.is_text), blob.encoding, blob.data),
     )
     return cursor.rowcount == 1
 
 
-def read_blob(connection: sqlite3.Connection, content_hash: str) -> bytes | None:
+def read_blob(connection: Connection, content_hash: str) -> bytes | None:
     """The content with this hash, or None."""
     row = connection.execute("SELECT encoding, data FROM blobs WHERE hash = ?", (content_hash,)).fetchone()
     return None if row is None else _unpack(*row)
 
 
-def read_blobs(connection: sqlite3.Connection, hashes: Iterable[str], limit: int) -> dict[str, bytes]:
+def read_blobs(connection: Connection, hashes: Iterable[str], limit: int) -> dict[str, bytes]:
     """The contents of `hashes` in order until `limit` bytes are full; at least one, unknown ones absent."""
     found: dict[str, bytes] = {}
     total = 0
@@ -79,7 +80,7 @@ def read_blobs(connection: sqlite3.Connection, hashes: Iterable[str], limit: int
     return found
 
 
-def blob_facts(connection: sqlite3.Connection, content_hash: str) -> tuple[int, bool] | None:
+def blob_facts(connection: Connection, content_hash: str) -> tuple[int, bool] | None:
     """Size and whether it is text of a stored blob, or None."""
     row = connection.execute("SELECT size, is_text FROM blobs WHERE hash = ?", (content_hash,)).fetchone()
     return None if row is None else (row[0], bool(row[1]))

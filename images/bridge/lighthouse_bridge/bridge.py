@@ -13,20 +13,22 @@ from .breakers import expert_breaker
 from .clock import now_us
 from .consensus import Ruling
 from .credentials import JoinKeys
-from .database import Database
 from .decider import Decider
 from .escalations import Ended, Limits, is_due, resume, sweep
 from .limits import RequestLimits
 from .logs import log
+from .postgres_database import PostgresDatabase
 from .problems import StoreUnavailableError
 from .redis_shared import RedisShared
 from .sessions import Sessions
 from .shared import LocalShared, SharedAwayError
+from .sqlite_database import SqliteDatabase
 from .streams import Feed
 from .subscriptions import Subscribers
 from .verdict_memory import VerdictMemory
 
 if TYPE_CHECKING:
+    from .database import Database
     from .events import StreamLine
     from .settings import Settings
     from .shared import Shared
@@ -43,7 +45,7 @@ class Bridge:
         self.feed = Feed()
         self.bells = Bells()
         self.expert_breaker = expert_breaker()
-        self.database = Database(settings.event_store_path, settings.min_free_bytes, self._committed)
+        self.database = self._database(settings)
         self.subscribers = Subscribers(self.feed, self.database, settings.heartbeat_seconds)
         self.shared: Shared = LocalShared() if settings.redis is None else RedisShared(settings.redis)
         self.sessions = Sessions(self.database, secret, self.shared, alone=settings.redis is None)
@@ -67,7 +69,7 @@ class Bridge:
     async def start(self) -> None:
         """Load the rules, open the store and begin the periodic work."""
         await asyncio.to_thread(self.decider.load)
-        await asyncio.to_thread(self.database.start)
+        await self.database.start()
         await self.shared.start()
         with suppress(StoreUnavailableError):
             await self.database.write(lambda transaction: resume(transaction, self.limits()))
@@ -110,6 +112,11 @@ class Bridge:
         self.draining = True
         self.feed.close()
         self.bells.close()
+
+    def _database(self, settings: Settings) -> Database:
+        if settings.postgres is not None:
+            return PostgresDatabase(settings.postgres, self._committed)
+        return SqliteDatabase(settings.event_store_path, settings.min_free_bytes, self._committed)
 
     def _committed(self, lines: list[StreamLine]) -> None:
         self.feed.publish(lines)

@@ -1,71 +1,118 @@
-"""The one module that opens the SQLite file: one writer thread with group commit, readers beside it.
+"""What the bridge needs of its store, whichever engine keeps it: transactions that append events, and reads.
 
-`synchronous=FULL`: a commit is on disk before it is acknowledged, so it survives a killed process and a lost
-node; sharing one commit between all waiting writes pays for it. No `mmap_size`: with memory mapping, a file
-cut short under the process would kill it with SIGBUS instead of failing one read.
+One thread writes. It takes all writes that wait and commits them together, so that one wait for the disk pays for
+many; a commit is durable before anybody is told. Statements are written once, in the SQL that both engines
+understand, with `?` or `:name` for values.
 """
 
 from __future__ import annotations
 
 import asyncio
 import queue
-import shutil
-import sqlite3
 import threading
-import time
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import msgspec
 
 from . import metrics
-from .clock import now_us
-from .events import Row, StreamLine, build_row
-from .logs import log
-from .problems import StoreUnavailableError
-from .schema import SCHEMA_VERSION, STATEMENTS
+from .events import EventRecord, Row, StreamLine, build_row, decode_record, line_of
+from .problems import Problem, StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from .chain import Head
 
 T = TypeVar("T")
-_MAGIC = b"SQLite format 3\0"
-_BATCH = 512
-_QUEUE = 20_000
-_INSERT = (
+# What is indexed must fit an index's page.
+MAX_NAME_BYTES = 2_000
+BATCH_JOBS = 512
+BATCH_ROWS = 5_000
+QUEUE = 20_000
+READERS = 4
+
+HEAD = (
+    "SELECT sequence_id, (SELECT max(timestamp) FROM events), row_hash "
+    "FROM events ORDER BY sequence_id DESC LIMIT 1"
+)
+INSERT = (
     "INSERT INTO events (sequence_id, event_id, event_type, timestamp, agent_id, aggregate_id, "
-    "aggregate_version, event_data, metadata, checksum) VALUES (?,?,?,?,?,?,?,?,?,?)"
+    "aggregate_version, event_data, metadata, checksum, created_at, row_hash) "
+    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
 )
 
 
-class Transaction:
-    """What a write may do: run statements on `connection` and append events, all or nothing."""
-
-    def __init__(
-        self, connection: sqlite3.Connection, rows: list[Row], sequence: int, timestamp_us: int
-    ) -> None:
-        self._connection = connection
-        # Appended by this and earlier writes of the commit, not yet in the table: most writes only append,
-        # and the rows of all of them are inserted at once. `connection` ends that for this write.
-        self._rows = rows
-        self._first = len(rows)
-        self._marked = False
-        self.sequence = sequence
-        self.now_us = timestamp_us
-        self.lines: list[StreamLine] = []
+class Cursor(Protocol):
+    """The result of a statement."""
 
     @property
-    def connection(self) -> sqlite3.Connection:
-        """The open transaction's connection; its tables hold everything that was appended so far."""
-        if not self._marked:
-            own = self._rows[self._first :]
-            del self._rows[self._first :]
-            insert_rows(self._connection, self._rows)
-            self._connection.execute("SAVEPOINT job")
-            insert_rows(self._connection, own)
-            self._marked = True
-            self._first = 0
-        return self._connection
+    def rowcount(self) -> int: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Connection(Protocol):
+    """Runs statements; `sqlite3.Connection` is one."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = (), /) -> Cursor:
+        """Run one statement."""
+
+    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Cursor:
+        """Run one statement for each set of values."""
+
+
+class Batch:
+    """One group commit: what its writes appended so far, and where the store ends with it."""
+
+    def __init__(self, connection: Connection, head: Head, now_us: int) -> None:
+        self.connection = connection
+        self.head = head
+        self.now_us = now_us
+        self.rows: list[Row] = []
+        self.lines: list[StreamLine] = []
+
+    def run(self, job: Job) -> None:
+        """Run one write; its exception undoes it alone and is kept for whoever waits."""
+        connection = _Undoable(self.connection)
+        transaction = Transaction(connection, self)
+        try:
+            job.result = job.work(transaction)
+        except job.passed_on:
+            raise
+        except Exception as error:
+            connection.undo()
+            job.error = error
+            return
+        connection.keep()
+        job.error = None
+        self.head = transaction.head
+        self.rows += transaction.rows
+        self.lines += transaction.lines
+
+
+class Transaction:
+    """What a write may do: run statements on `connection` and append events, all or nothing.
+
+    Events reach the table when the commit does, so statements of the same transaction do not see them. A write
+    may be run again when its connection broke: it must act through the transaction alone.
+    """
+
+    def __init__(self, connection: Connection, batch: Batch) -> None:
+        self.connection = connection
+        self.now_us = batch.now_us
+        self.head = batch.head
+        self.rows: list[Row] = []
+        self.lines: list[StreamLine] = []
+        self._batch = batch
+
+    @property
+    def sequence(self) -> int:
+        """The sequence of the last event so far."""
+        return self.head.sequence
 
     def append(
         self,
@@ -74,50 +121,77 @@ class Transaction:
         aggregate_id: str | None,
         data: dict[str, Any],
         metadata: dict[str, Any] | None = None,
+        *,
+        event_id: str | None = None,
+        expected_version: int | None = None,
     ) -> StreamLine:
-        """Append one event; its sequence is one more than the last."""
-        row, line = build_row(
-            self.sequence + 1, self.now_us, event_type, agent_id, aggregate_id, data, metadata or {}
+        """Append one event; its sequence is one more than the last, and becomes its aggregate's version.
+
+        An event that was stored with this `event_id` before is returned instead of stored again. Raises Problem
+        409 when that one differs, or when the aggregate's version is not the one expected (0: it is new).
+        """
+        for name in (event_id, agent_id, aggregate_id):
+            _check_name(name)
+        if event_id is not None:
+            record = self._find(event_id)
+            if record is not None:
+                return _repeated(record, event_type, agent_id, aggregate_id, data, metadata or {})
+        if expected_version is not None:
+            self._check_version(aggregate_id, expected_version)
+        row, line, self.head = build_row(
+            self.head, self.now_us, event_type, agent_id, aggregate_id, data, metadata or {}, event_id
         )
-        if self._marked:
-            self._connection.execute(_INSERT, row)
-        else:
-            self._rows.append(row)
-        self.sequence += 1
+        self.rows.append(row)
         self.lines.append(line)
         return line
 
-    def keep(self) -> None:
-        """End the write as part of the commit."""
-        if self._marked:
-            self._connection.execute("RELEASE job")
+    def _uncommitted(self) -> Iterator[Row]:
+        yield from reversed(self.rows)
+        yield from reversed(self._batch.rows)
 
-    def undo(self) -> None:
-        """End the write as if it had never begun."""
-        del self._rows[self._first :]
-        if self._marked:
-            self._connection.execute("ROLLBACK TO job")
-            self._connection.execute("RELEASE job")
+    def _find(self, event_id: str) -> tuple[int, EventRecord] | None:
+        for row in self._uncommitted():
+            if row[1] == event_id:
+                return row[0], decode_record(row[7])
+        stored = self.connection.execute(
+            "SELECT sequence_id, event_data FROM events WHERE event_id = ?", (event_id,)
+        ).fetchone()
+        return None if stored is None else (stored[0], decode_record(stored[1]))
+
+    def _check_version(self, aggregate_id: str | None, expected: int) -> None:
+        version = next((row[6] for row in self._uncommitted() if row[5] == aggregate_id), None)
+        if version is None:
+            (version,) = self.connection.execute(
+                "SELECT coalesce(max(aggregate_version), 0) FROM events WHERE aggregate_id = ?",
+                (aggregate_id,),
+            ).fetchone()
+        if version != expected:
+            raise Problem(
+                409,
+                f"The aggregate {aggregate_id!r} is at version {version}, not {expected}; read it again.",
+            )
 
 
-def insert_rows(connection: sqlite3.Connection, rows: list[Row]) -> None:
-    """Move rows of events into the table."""
-    if rows:
-        connection.executemany(_INSERT, rows)
-        rows.clear()
+class Job:
+    """A write that waits for its commit."""
 
+    __slots__ = ("error", "future", "loop", "passed_on", "result", "work")
 
-class _Job:
-    __slots__ = ("error", "future", "loop", "result", "work")
-
-    def __init__(self, work: Callable[[Transaction], Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        work: Callable[[Transaction], Any],
+        loop: asyncio.AbstractEventLoop,
+        passed_on: tuple[type[Exception], ...],
+    ) -> None:
         self.work = work
         self.loop = loop
+        self.passed_on = passed_on
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
         self.error: Exception | None = None
 
     def settle(self) -> None:
+        """Tell whoever waits; runs in the event loop."""
         if self.future.cancelled():
             return
         if self.error is not None:
@@ -126,38 +200,41 @@ class _Job:
             self.future.set_result(self.result)
 
 
-class Database:
-    """The event store's file. `on_commit` is called in the event loop with the lines of each commit."""
+class Database(ABC):
+    """A store: `sqlite_database` and `postgres_database` are the engines.
 
-    def __init__(
-        self, path: Path, min_free_bytes: int, on_commit: Callable[[list[StreamLine]], None]
-    ) -> None:
-        self.path = path
+    `on_commit` is called in the event loop with the events of every commit, each once and in order, before
+    whoever wrote them is told; with several bridges on one store, also with the events of the others.
+    `last_sequence` is the last of them. `generation` changes when the store was replaced by another.
+    """
+
+    # Exceptions of the engine, which concern the whole commit and not one write alone.
+    ERRORS: tuple[type[Exception], ...]
+
+    def __init__(self, name: str, on_commit: Callable[[list[StreamLine]], None]) -> None:
+        self.name = name
         self.last_sequence = 0
         self.generation = 0
-        self._min_free_bytes = min_free_bytes
+        # Why the last commit failed, until one succeeds.
+        self.trouble: str | None = None
         self._on_commit = on_commit
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(_QUEUE)
-        self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
-        self._last_us = 0
-        self._abandoned: list[sqlite3.Connection | None] = []
-        self._readers = ThreadPoolExecutor(4, "store-reader")
+        self._jobs: queue.Queue[Job | None] = queue.Queue(QUEUE)
+        self._order = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._readers = ThreadPoolExecutor(READERS, "store-reader")
         self._local = threading.local()
-        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._writer = threading.Thread(target=self._run, name="store-writer", daemon=True)
 
-    def start(self) -> None:
-        """Open the file if it can be opened, and begin serving; an unusable file is retried later."""
-        try:
-            self._open()
-        except (sqlite3.Error, OSError, StoreUnavailableError) as error:
-            log.error("store unusable", path=str(self.path), reason=str(error))
-        self._thread.start()
+    async def start(self) -> None:
+        """Open the store if it can be opened, and begin serving; an unusable one is tried again later."""
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._begin)
+        self._writer.start()
 
     async def close(self) -> None:
-        """Finish queued writes, checkpoint the log into the file and close it."""
+        """Finish queued writes and close the store."""
         await asyncio.to_thread(self._jobs.put, None)
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._writer.join)
         self._readers.shutdown(wait=True, cancel_futures=True)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
@@ -165,213 +242,142 @@ class Database:
 
         An exception of `work` undoes it alone. Raises StoreUnavailableError when nothing could be written.
         """
-        job = _Job(work, asyncio.get_running_loop())
+        job = Job(work, asyncio.get_running_loop(), self.ERRORS)
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
-            raise StoreUnavailableError(f"{_QUEUE} writes are waiting already; try again later") from None
+            raise StoreUnavailableError(f"{QUEUE} writes are waiting already; try again later") from None
         result: T = await job.future
         return result
 
-    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` on a reader connection in a thread; raises StoreUnavailableError when it cannot."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
+    async def read(
+        self, work: Callable[[Connection], T], *, snapshot: bool = False, may_lag: bool = False
+    ) -> T:
+        """Run `work` on a reader connection in a thread; raises StoreUnavailableError when it cannot.
+
+        With `snapshot` all its statements see one moment. With `may_lag` it may be asked of a standby, which
+        can be a little behind what this bridge acknowledged.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self._read, work, snapshot, may_lag)
 
     async def probe(self) -> None:
         """Write and commit a row; raises StoreUnavailableError with the reason when that is impossible."""
-        await self.write(_probe)
-        free = await asyncio.to_thread(lambda: shutil.disk_usage(self.path.parent).free)
-        if free < self._min_free_bytes:
-            metrics.store_ready.set(0)
-            raise StoreUnavailableError(
-                f"the volume of {self.path} has {free} bytes free, fewer than {self._min_free_bytes}"
-            )
-
-    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        if self._identity is None:
-            raise StoreUnavailableError(f"the event store {self.path} is not open")
         try:
-            if getattr(self._local, "generation", -1) != self.generation:
-                if connection := getattr(self._local, "connection", None):
-                    connection.close()
-                self._local.connection = self._connect()
-                self._local.generation = self.generation
-            return work(self._local.connection)
-        except sqlite3.Error as error:
-            metrics.store_failures.inc()
-            self._local.generation = -1
-            raise StoreUnavailableError(f"the event store {self.path} cannot be read: {error}") from error
+            async with asyncio.timeout(1.0 if self.trouble else None):
+                await self.write(_probe)
+        except TimeoutError:
+            raise StoreUnavailableError(self.trouble or f"{self.name} did not commit in time") from None
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path, timeout=5, isolation_level=None, check_same_thread=False, cached_statements=256
-        )
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA cache_size=10000")
-        connection.execute("PRAGMA temp_store=MEMORY")
-        # Pages that many commits write again are copied into the file once; the log stays below its limit.
-        connection.execute("PRAGMA wal_autocheckpoint=8000")
-        connection.execute(f"PRAGMA journal_size_limit={64 * 1024 * 1024}")
-        return connection
+    @abstractmethod
+    def _begin(self) -> None:
+        """Open the store for the first time; an unusable one is logged."""
 
-    def _open(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = self._connect()
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in STATEMENTS:
-                connection.execute(statement)
-            connection.execute("COMMIT")
-            self._check_version(connection)
-            query = "SELECT coalesce(max(sequence_id), 0), coalesce(max(timestamp), 0) FROM events"
-            self.last_sequence, self._last_us = connection.execute(query).fetchone()
-            status = self.path.stat()
-        except BaseException:
-            connection.close()
-            raise
-        self._connection = connection
-        self._identity = (status.st_dev, status.st_ino)
-        self.generation += 1
-        metrics.store_ready.set(1)
-        metrics.last_sequence.set(self.last_sequence)
+    @abstractmethod
+    def _commit(self, jobs: list[Job]) -> None:
+        """Commit the writes together and settle each, whatever happens."""
 
-    def _check_version(self, connection: sqlite3.Connection) -> None:
-        query = "SELECT value FROM store_metadata WHERE key = 'schema_version'"
-        (version,) = connection.execute(query).fetchone()
-        if version != SCHEMA_VERSION:
-            raise StoreUnavailableError(
-                f"the event store {self.path} has schema {version}, this bridge writes {SCHEMA_VERSION}"
-            )
+    @abstractmethod
+    def _read(self, work: Callable[[Connection], T], snapshot: bool, may_lag: bool) -> T:
+        """Run `work` on this thread's connection."""
+
+    @abstractmethod
+    def _shut(self) -> None:
+        """Close what the writer thread opened."""
 
     def _run(self) -> None:
-        while True:
-            job = self._jobs.get()
-            batch: list[_Job] = []
-            while job is not None and len(batch) < _BATCH:
-                batch.append(job)
-                try:
-                    job = self._jobs.get_nowait()
-                except queue.Empty:
-                    break
-            else:
-                if job is not None:
-                    batch.append(job)
-            if batch:
-                self._commit(batch)
-            if job is None:
-                break
+        ending = False
+        while not ending:
+            waiting = [self._jobs.get()]
+            with suppress(queue.Empty):
+                while len(waiting) < BATCH_JOBS:
+                    waiting.append(self._jobs.get_nowait())
+            jobs = [job for job in waiting if job is not None]
+            ending = len(jobs) < len(waiting)
+            if jobs:
+                self._commit(jobs)
         self._shut()
 
-    def _commit(self, batch: list[_Job]) -> None:
-        started = time.perf_counter()
-        lines: list[StreamLine] = []
-        rows: list[Row] = []
-        try:
-            connection = self._usable_connection()
-            connection.execute("BEGIN IMMEDIATE")
-            sequence = self.last_sequence
-            timestamp = max(now_us(), self._last_us)
-            for job in batch:
-                if job.future.cancelled():
-                    continue
-                transaction = Transaction(connection, rows, sequence, timestamp)
-                try:
-                    job.result = job.work(transaction)
-                except sqlite3.Error:
-                    raise
-                except Exception as error:
-                    transaction.undo()
-                    job.error = error
-                else:
-                    transaction.keep()
-                    sequence = transaction.sequence
-                    lines += transaction.lines
-            insert_rows(connection, rows)
-            connection.execute("COMMIT")
-        except Exception as error:
-            # Whatever it was, this thread must go on: every write waits for it.
-            self._fail(batch, error)
-            return
-        self.last_sequence = sequence
-        self._last_us = timestamp
-        metrics.store_ready.set(1)
-        metrics.last_sequence.set(sequence)
-        metrics.commit_seconds.observe(time.perf_counter() - started)
-        metrics.commit_jobs.observe(len(batch))
-        self._settle(batch, lines)
+    def _publish(self, lines: Iterable[StreamLine], jobs: list[Job], head: int) -> None:
+        """Hand on the events that were not handed on yet, then settle the writes."""
+        with self._order:
+            fresh = [line for line in lines if line.sequence > self.last_sequence]
+            self.last_sequence = max(head, self.last_sequence)
+            metrics.last_sequence.set(self.last_sequence)
 
-    def _settle(self, batch: list[_Job], lines: list[StreamLine]) -> None:
-        def settle() -> None:
-            if lines:
-                self._on_commit(lines)
-            for job in batch:
-                job.settle()
+            def settle() -> None:
+                if fresh:
+                    self._on_commit(fresh)
+                for job in jobs:
+                    job.settle()
 
-        # The loop is closed when the process gave up waiting for this commit: nobody is left to tell.
-        with suppress(RuntimeError):
-            batch[0].loop.call_soon_threadsafe(settle)
+            # The loop is closed when the process gave up waiting for this commit: nobody is left to tell.
+            with suppress(RuntimeError):
+                if self._loop is not None:
+                    self._loop.call_soon_threadsafe(settle)
 
-    def _fail(self, batch: list[_Job], error: Exception) -> None:
-        metrics.store_failures.inc()
-        metrics.store_ready.set(0)
-        log.error("store write failed", reason=str(error), writes=len(batch))
-        if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.execute("ROLLBACK")
-        # A full disk heals in place; a broken file is looked at afresh by the next write.
-        if not isinstance(error, sqlite3.OperationalError | StoreUnavailableError):
-            self._drop()
-        reason = f"the event store {self.path} cannot be written: {error}"
-        for job in batch:
-            job.error = error if isinstance(error, StoreUnavailableError) else StoreUnavailableError(reason)
-        self._settle(batch, [])
 
-    def _usable_connection(self) -> sqlite3.Connection:
-        if self._identity is not None:
-            try:
-                status = self.path.stat()
-            except OSError as error:
-                raise StoreUnavailableError(
-                    f"the event store {self.path} is gone ({error.strerror}); restore the file"
-                ) from None
-            if (status.st_dev, status.st_ino) != self._identity:
-                log.warning("store file replaced, opening it", path=str(self.path))
-                self._drop()
-            elif not self._has_header():
-                # Closing the connection could write its log into the broken file and hide the damage.
-                self._abandoned.append(self._connection)
-                self._connection = None
-                self._drop()
-                raise StoreUnavailableError(f"the event store {self.path} is damaged; restore the file")
-        if self._connection is None:
-            self._open()
-        if self._connection is None:
-            raise StoreUnavailableError(f"the event store {self.path} is not open")
-        return self._connection
+class _Undoable:
+    """The connection as one write sees it: what it changes can be undone alone."""
 
-    def _has_header(self) -> bool:
-        with self.path.open("rb") as file:
-            return file.read(len(_MAGIC)) in {_MAGIC, b""}
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._changed = False
 
-    def _drop(self) -> None:
-        if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.close()
-        self._connection = None
-        self._identity = None
-        self.generation += 1
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = (), /) -> Cursor:
+        self._guard(sql)
+        return self._connection.execute(sql, parameters)
 
-    def _shut(self) -> None:
-        if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._drop()
+    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Cursor:
+        self._guard(sql)
+        return self._connection.executemany(sql, parameters)
+
+    def keep(self) -> None:
+        if self._changed:
+            self._connection.execute("RELEASE SAVEPOINT job")
+
+    def undo(self) -> None:
+        if self._changed:
+            self._connection.execute("ROLLBACK TO SAVEPOINT job")
+            self._connection.execute("RELEASE SAVEPOINT job")
+
+    def _guard(self, sql: str) -> None:
+        # Most writes only append events, which needs no savepoint.
+        if not self._changed and not sql.startswith("SELECT"):
+            self._connection.execute("SAVEPOINT job")
+            self._changed = True
+
+
+def _check_name(name: str | None) -> None:
+    if name is not None and ("\0" in name or len(name.encode()) > MAX_NAME_BYTES):
+        raise Problem(
+            400,
+            f"{name[:80]!r} cannot name an event, agent or aggregate: names have no NUL and at most "
+            f"{MAX_NAME_BYTES} bytes.",
+        )
+
+
+def _repeated(
+    stored: tuple[int, EventRecord],
+    event_type: str,
+    agent_id: str | None,
+    aggregate_id: str | None,
+    data: dict[str, Any],
+    metadata: dict[str, Any],
+) -> StreamLine:
+    sequence, record = stored
+    said = (record.event_type, record.agent_id, record.aggregate_id)
+    same = said == (event_type, agent_id, aggregate_id) and (
+        (msgspec.json.decode(record.data), msgspec.json.decode(record.metadata)) == (data, metadata)
+    )
+    if not same:
+        raise Problem(409, f"Another event is stored as {record.event_id!r}; give this one an id of its own.")
+    return line_of(sequence, record)
 
 
 def _probe(transaction: Transaction) -> None:
     transaction.connection.execute(
-        "INSERT INTO store_metadata (key, value, updated_at) VALUES ('probe', ?, unixepoch()) "
+        "INSERT INTO store_metadata (key, value, updated_at) VALUES ('probe', ?, ?) "
         "ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at",
-        (str(transaction.now_us),),
+        (str(transaction.now_us), transaction.now_us // 1_000_000),
     )

@@ -13,9 +13,7 @@ from .problems import Problem
 from .tree import read_file
 
 if TYPE_CHECKING:
-    import sqlite3
-
-    from .database import Transaction
+    from .database import Connection, Transaction
 
 
 def annotate_file(
@@ -43,21 +41,18 @@ def annotate_file(
     return event.sequence
 
 
-def build_document(connection: sqlite3.Connection, path: str) -> DocumentAnswer | None:
-    """The document of a file, a pure function of its content and annotations; None without the file."""
-    connection.execute("BEGIN")
-    try:
-        found = read_file(connection, path, None)
-        if found is None:
-            return None
-        (changed,) = connection.execute("SELECT mtime_us FROM files WHERE path = ?", (path,)).fetchone()
-        rows = connection.execute(
-            "SELECT annotation_id, line, annotation, expert_id, created_us, sequence FROM annotations "
-            "WHERE file_path = ? ORDER BY line, sequence",
-            (path,),
-        ).fetchall()
-    finally:
-        connection.execute("COMMIT")
+def build_document(connection: Connection, path: str) -> DocumentAnswer | None:
+    """The document of a file, a pure function of its content and annotations; None without the file.
+    `connection` must see one moment."""
+    found = read_file(connection, path, None)
+    if found is None:
+        return None
+    (changed,) = connection.execute("SELECT mtime_us FROM files WHERE path = ?", (path,)).fetchone()
+    rows = connection.execute(
+        "SELECT annotation_id, line, annotation, expert_id, created_us, sequence FROM annotations "
+        "WHERE file_path = ? ORDER BY line, sequence",
+        (path,),
+    ).fetchall()
     annotations = [Annotation(row[0], row[1], row[2], row[3], iso(row[4]), row[5]) for row in rows]
     content = found[1]
     text = is_text(content)

@@ -15,9 +15,7 @@ from .problems import Problem
 from .work import find_item, give_work, store_answer, withdraw_work
 
 if TYPE_CHECKING:
-    import sqlite3
-
-    from .database import Transaction
+    from .database import Connection, Transaction
 
 QUEUE = 100
 DECISION_KEPT_US = 3600 * 1_000_000
@@ -65,7 +63,7 @@ class Ended(msgspec.Struct, frozen=True):
     seconds: float
 
 
-def find_escalation(connection: sqlite3.Connection, validation_id: str) -> Escalation | None:
+def find_escalation(connection: Connection, validation_id: str) -> Escalation | None:
     """The escalation of a validation, or None."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM escalations WHERE validation_id = ?",  # noqa: S608 - names of this module
@@ -74,7 +72,7 @@ def find_escalation(connection: sqlite3.Connection, validation_id: str) -> Escal
     return None if row is None else Escalation(*row)
 
 
-def find_open(connection: sqlite3.Connection, call_key: str, now: int) -> Escalation | None:
+def find_open(connection: Connection, call_key: str, now: int) -> Escalation | None:
     """The undecided escalation of the same call, or None."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM escalations WHERE call_key = ? AND stage <> 'decided' "  # noqa: S608 - as above
@@ -84,7 +82,7 @@ def find_open(connection: sqlite3.Connection, call_key: str, now: int) -> Escala
     return None if row is None else Escalation(*row)
 
 
-def find_decided(connection: sqlite3.Connection, call_key: str, now: int) -> Escalation | None:
+def find_decided(connection: Connection, call_key: str, now: int) -> Escalation | None:
     """What experts decided about the same call within the last hour, or None."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM escalations WHERE call_key = ? AND stage = 'decided' "  # noqa: S608 - as above
@@ -204,7 +202,7 @@ def sweep(transaction: Transaction) -> list[Ended]:
     return ended
 
 
-def is_due(connection: sqlite3.Connection, now: int) -> bool:
+def is_due(connection: Connection, now: int) -> bool:
     """Whether an escalation has reached one of its limits."""
     row = connection.execute(
         "SELECT EXISTS (SELECT 1 FROM escalations WHERE stage = 'experts' AND experts_until_us <= :now) "
@@ -214,7 +212,7 @@ def is_due(connection: sqlite3.Connection, now: int) -> bool:
     return bool(row[0])
 
 
-def count_pending(connection: sqlite3.Connection) -> int:
+def count_pending(connection: Connection) -> int:
     """How many validations wait for experts or people."""
     row = connection.execute("SELECT count(*) FROM escalations WHERE stage <> 'decided'").fetchone()
     return int(row[0])
@@ -233,11 +231,11 @@ def resume(transaction: Transaction, limits: Limits) -> None:
     )
 
 
-def list_votes(connection: sqlite3.Connection, validation_id: str) -> tuple[list[Vote], int, dict[str, str]]:
+def list_votes(connection: Connection, validation_id: str) -> tuple[list[Vote], int, dict[str, str]]:
     """The answers of experts, how many were asked, and what each gave as reason."""
     rows = connection.execute(
         "SELECT expert_id, agent_type, answer, confidence, reasoning FROM work_items "
-        "WHERE validation_id = ? ORDER BY rowid",
+        "WHERE validation_id = ? ORDER BY sequence",
         (validation_id,),
     ).fetchall()
     answered = [row for row in rows if row[2] in {"approve", "deny", "abstain"}]
@@ -300,12 +298,12 @@ def _announce(
     )
 
 
-def _waiting_for_experts(connection: sqlite3.Connection) -> int:
+def _waiting_for_experts(connection: Connection) -> int:
     row = connection.execute("SELECT count(*) FROM escalations WHERE stage = 'experts'").fetchone()
     return int(row[0])
 
 
-def _due(connection: sqlite3.Connection, condition: str, now: int) -> list[Escalation]:
+def _due(connection: Connection, condition: str, now: int) -> list[Escalation]:
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM escalations WHERE {condition} ORDER BY sequence",  # noqa: S608 - as above
         (now,),

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from .chain import Head, row_hash
 from .clock import iso
 
 _NODE = f"{uuid.getnode() & 0xFFFF:04x}{os.getpid() & 0xFFFF:04x}"
@@ -111,10 +112,11 @@ class StreamLine(msgspec.Struct, frozen=True):
     data: msgspec.Raw
 
 
-Row = tuple[int, str, str, int, str | None, str | None, int, str, str, str]
+# The columns of `chain.COLUMNS`, and the row's hash.
+Row = tuple[int, str, str, int, str | None, str | None, int | None, str, str | None, str | None, int, bytes]
 
 _encode = msgspec.json.Encoder().encode
-_decode_record = msgspec.json.Decoder(EventRecord).decode
+decode_record = msgspec.json.Decoder(EventRecord).decode
 
 
 def legacy_checksum(sequence: int, event_id: str, event_type: str, data: dict[str, Any]) -> str:
@@ -124,23 +126,27 @@ def legacy_checksum(sequence: int, event_id: str, event_type: str, data: dict[st
 
 
 def build_row(
-    sequence: int,
+    head: Head,
     timestamp_us: int,
     event_type: str,
     agent_id: str | None,
     aggregate_id: str | None,
     data: dict[str, Any],
     metadata: dict[str, Any],
-) -> tuple[Row, StreamLine]:
-    """The row of `events` and the streamed line of one event. The sequence makes the id unique."""
-    event_id = f"{timestamp_us}_{sequence}_{_NODE}"
+    event_id: str | None = None,
+) -> tuple[Row, StreamLine, Head]:
+    """The row of `events` that follows `head`, the streamed line, and the new head. The sequence makes an id
+    that is not given unique."""
+    sequence = head.sequence + 1
+    if event_id is None:
+        event_id = f"{timestamp_us}_{sequence}_{_NODE}"
     raw_data = msgspec.Raw(_encode(data))
     raw_metadata = _encode(metadata)
     timestamp = iso(timestamp_us)
     record = EventRecord(
         event_id, event_type, agent_id, raw_data, timestamp, aggregate_id, sequence, msgspec.Raw(raw_metadata)
     )
-    row = (
+    columns = (
         sequence,
         event_id,
         event_type,
@@ -151,13 +157,15 @@ def build_row(
         _encode(record).decode(),
         raw_metadata.decode(),
         legacy_checksum(sequence, event_id, event_type, data),
+        timestamp_us // 1_000_000,
     )
-    return row, StreamLine(sequence, event_id, event_type, timestamp, agent_id, aggregate_id, raw_data)
+    digest = row_hash(head.hash, columns)
+    line = StreamLine(sequence, event_id, event_type, timestamp, agent_id, aggregate_id, raw_data)
+    return (*columns, digest), line, Head(sequence, timestamp_us, digest)
 
 
-def line_of(sequence: int, event_data: str) -> StreamLine:
+def line_of(sequence: int, record: EventRecord) -> StreamLine:
     """The streamed line of a stored event."""
-    record = _decode_record(event_data)
     return StreamLine(
         sequence,
         record.event_id,
@@ -167,3 +175,8 @@ def line_of(sequence: int, event_data: str) -> StreamLine:
         record.aggregate_id,
         record.data,
     )
+
+
+def read_line(sequence: int, event_data: str) -> StreamLine:
+    """The streamed line of a row."""
+    return line_of(sequence, decode_record(event_data))

@@ -13,9 +13,7 @@ from .expert_messages import Expert
 from .problems import Problem
 
 if TYPE_CHECKING:
-    import sqlite3
-
-    from .database import Transaction
+    from .database import Connection, Transaction
 
 AVAILABLE_US = 5 * 60 * 1_000_000
 KEPT_US = 10 * 60 * 1_000_000
@@ -100,7 +98,7 @@ def _left(transaction: Transaction, agent_id: str, reason: str) -> None:
     transaction.append(EventType.AGENT_DISCONNECTED, agent_id, agent_id, {"reason": reason})
 
 
-def list_experts(connection: sqlite3.Connection, now: int) -> list[Expert]:
+def list_experts(connection: Connection, now: int) -> list[Expert]:
     """Experts heard of in the last ten minutes; offline after five."""
     rows = connection.execute(
         # Only text from this module is put into the statement.
@@ -121,7 +119,7 @@ def list_experts(connection: sqlite3.Connection, now: int) -> list[Expert]:
     ]
 
 
-def list_candidates(connection: sqlite3.Connection, now: int) -> list[Candidate]:
+def list_candidates(connection: Connection, now: int) -> list[Candidate]:
     """Experts who could be given work now: heard of within five minutes and not busy."""
     rows = connection.execute(
         f"SELECT agent_id, agent_type, capabilities, {_LOAD} FROM expert_registry e "  # noqa: S608 - as above
@@ -133,7 +131,7 @@ def list_candidates(connection: sqlite3.Connection, now: int) -> list[Candidate]
     ]
 
 
-def count_available(connection: sqlite3.Connection, now: int) -> int:
+def count_available(connection: Connection, now: int) -> int:
     """How many experts gave a sign of life within five minutes."""
     row = connection.execute(
         "SELECT count(*) FROM expert_registry WHERE last_seen_us > ?", (now - AVAILABLE_US,)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 
-MAX_PATH_BYTES = 4096
+# A path names the aggregate of its events, and must fit where those are indexed.
+MAX_PATH_BYTES = 2_000
 MAX_PART_BYTES = 255
 PROTECTED_PARTS = frozenset({".git"})
 CRITICAL_FILES = frozenset(

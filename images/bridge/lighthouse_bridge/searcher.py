@@ -1,6 +1,6 @@
 """The search process: standard library only, so that it starts in milliseconds.
 
-Reads a request from standard input, writes a JSON list per match and a final object to standard output.
+Reads a request and then files from standard input, writes a JSON list per match and a final object to standard output.
 """
 
 from __future__ import annotations
@@ -8,11 +8,10 @@ from __future__ import annotations
 import json
 import re
 import resource
-import sqlite3
 import sys
 import warnings
 import zlib
-from typing import Any
+from typing import Any, BinaryIO
 
 MEMORY_BYTES = 1024 * 1024 * 1024
 LINE_CHARACTERS = 1000
@@ -25,9 +24,9 @@ def say(value: Any) -> None:
 
 
 def main() -> None:
-    """Serve the one request on standard input."""
+    """Serve the one request on standard input; the files to search come after it."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    request = json.load(sys.stdin)
+    request = json.loads(sys.stdin.buffer.readline())
     warnings.simplefilter("ignore")
     try:
         pattern = re.compile(request["pattern"])
@@ -35,21 +34,19 @@ def main() -> None:
         say({"refused": f"The pattern cannot be used: {error}."})
         return
     endings = tuple("." + kind.lstrip(".") for kind in request["file_types"])
-    try:
-        say({"truncated": search(sys.argv[1], pattern, endings, request["limit"])})
-    except sqlite3.Error as error:
-        say({"failed": f"the event store cannot be searched: {error}"})
+    truncated = search(sys.stdin.buffer, pattern, endings, request["limit"])
+    if truncated is not None:
+        say({"truncated": truncated})
 
 
-def search(path: str, pattern: re.Pattern[str], endings: tuple[str, ...], limit: int) -> bool:
-    """Say every match up to `limit`; returns whether there were more."""
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    rows = connection.execute(
-        "SELECT f.path, b.encoding, b.data FROM files f JOIN blobs b ON b.hash = f.content_hash "
-        "WHERE f.kind = 'file' AND b.is_text ORDER BY f.path"
-    )
+def search(files: BinaryIO, pattern: re.Pattern[str], endings: tuple[str, ...], limit: int) -> bool | None:
+    """Say every match up to `limit`; returns whether there were more, or None when files are missing."""
     found = 0
-    for file_path, encoding, data in rows:
+    while header := files.readline():
+        file_path, encoding, size = json.loads(header)
+        if not file_path:
+            return False
+        data = files.read(size)
         if endings and not file_path.endswith(endings):
             continue
         text = (zlib.decompress(data) if encoding == "zlib" else data).decode()
@@ -59,7 +56,7 @@ def search(path: str, pattern: re.Pattern[str], endings: tuple[str, ...], limit:
                     return True
                 found += 1
                 say([file_path, number, line[:LINE_CHARACTERS]])
-    return False
+    return None
 
 
 if __name__ == "__main__":

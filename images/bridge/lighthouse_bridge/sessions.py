@@ -19,9 +19,7 @@ from .sealing import seal, unseal
 from .shared import SharedAwayError
 
 if TYPE_CHECKING:
-    import sqlite3
-
-    from .database import Database, Transaction
+    from .database import Connection, Database, Transaction
     from .shared import Shared
 
 IDLE_US = 3600 * 1_000_000
@@ -77,7 +75,8 @@ class Sessions:
             created = transaction.now_us
             evicted = _evict(transaction, agent_id, role)
             transaction.connection.execute(
-                "INSERT INTO sessions VALUES (?,?,?,?,?,?,?,?)",
+                "INSERT INTO sessions (session_id, agent_id, role, created_us, last_seen_us, ip_address, user_agent, "
+                "metadata, sequence) VALUES (?,?,?,?,?,?,?,?,?)",
                 (
                     session_id,
                     agent_id,
@@ -87,6 +86,7 @@ class Sessions:
                     ip_address,
                     user_agent,
                     msgspec.json.encode(metadata).decode(),
+                    transaction.sequence + 1,
                 ),
             )
             transaction.append(
@@ -226,7 +226,7 @@ def session_expiry(session: Session) -> str:
     return iso(session.expires_us())
 
 
-def _load(connection: sqlite3.Connection, session_id: str) -> Session | None:
+def _load(connection: Connection, session_id: str) -> Session | None:
     row = connection.execute(
         "SELECT session_id, agent_id, role, created_us, last_seen_us FROM sessions WHERE session_id = ?",
         (session_id,),
@@ -234,7 +234,7 @@ def _load(connection: sqlite3.Connection, session_id: str) -> Session | None:
     return None if row is None else Session(row[0], row[1], Role[row[2].upper()], row[3], row[4])
 
 
-def _list(connection: sqlite3.Connection, now: int) -> list[tuple[Session, str, str]]:
+def _list(connection: Connection, now: int) -> list[tuple[Session, str, str]]:
     rows = connection.execute(
         "SELECT session_id, agent_id, role, created_us, last_seen_us, ip_address, user_agent FROM sessions "
         "WHERE last_seen_us > ? AND created_us > ? ORDER BY agent_id, role, created_us",
@@ -257,7 +257,7 @@ def _end_by(transaction: Transaction, session_id: str, by: str) -> bool:
 
 def _evict(transaction: Transaction, agent_id: str, role: Role) -> list[str]:
     rows = transaction.connection.execute(
-        "SELECT session_id FROM sessions WHERE agent_id = ? AND role = ? ORDER BY created_us DESC, rowid DESC",
+        "SELECT session_id FROM sessions WHERE agent_id = ? AND role = ? ORDER BY sequence DESC",
         (agent_id, role.label),
     ).fetchall()
     evicted = [row[0] for row in rows[SESSIONS_PER_AGENT - 1 :]]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .postgres_connection import PostgresSettings
 from .redis_settings import RedisSettings, RedisSettingsError, read_redis_settings
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Settings:
     metrics_port: int = 8080
     log_level: str = "info"
     event_store_path: Path = Path("/var/lib/lighthouse/events.db")
+    # Where PostgreSQL is the store; the file above is not used then.
+    postgres: PostgresSettings | None = None
     auth_secret_file: Path = Path("/etc/lighthouse/auth/auth-secret")
     keys_dir: Path = Path("/etc/lighthouse/keys")
     rules_dir: Path = Path("/opt/lighthouse/rules")
@@ -79,6 +82,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         metrics_port=metrics_port,
         log_level=level,
         event_store_path=_path(env, "LIGHTHOUSE_EVENT_STORE_PATH", default.event_store_path),
+        postgres=_postgres(env),
         auth_secret_file=_path(env, "LIGHTHOUSE_AUTH_SECRET_FILE", default.auth_secret_file),
         keys_dir=_path(env, "LIGHTHOUSE_KEYS_DIR", default.keys_dir),
         rules_dir=_path(env, "LIGHTHOUSE_RULES_DIR", default.rules_dir),
@@ -127,6 +131,22 @@ def read_auth_secret(path: Path) -> bytes:
             f"The auth secret {path} has {len(secret)} bytes; it needs at least 32 random ones."
         )
     return secret
+
+
+def _postgres(env: Mapping[str, str]) -> PostgresSettings | None:
+    hosts = env.get("LIGHTHOUSE_DATABASE_HOST", "")
+    if not hosts:
+        return None
+    default = PostgresSettings(hosts=hosts)
+    return PostgresSettings(
+        hosts=hosts,
+        port=_port(env, "LIGHTHOUSE_DATABASE_PORT", default.port),
+        database=env.get("LIGHTHOUSE_DATABASE_NAME", default.database),
+        read_hosts=env.get("LIGHTHOUSE_DATABASE_READ_HOST", ""),
+        secret_dir=_path(env, "LIGHTHOUSE_DATABASE_SECRET_DIR", default.secret_dir),
+        tls_dir=_path(env, "LIGHTHOUSE_DATABASE_TLS_DIR", default.tls_dir),
+        retry_seconds=_number(env, "LIGHTHOUSE_DATABASE_RETRY_SECONDS", default.retry_seconds, 0, 60),
+    )
 
 
 def _port(env: Mapping[str, str], name: str, default: int) -> int:

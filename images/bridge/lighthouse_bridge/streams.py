@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .events import StreamLine, line_of
+from .events import StreamLine, read_line
 
 if TYPE_CHECKING:
-    import sqlite3
-
-    from .database import Database
+    from .database import Connection, Database
 
 _KEPT = 8192
 _KEPT_BYTES = 16 * 1024 * 1024
@@ -94,13 +92,13 @@ class Feed:
         self._bytes = size
 
 
-def read_page(connection: sqlite3.Connection, sequence: int) -> list[Item]:
+def read_page(connection: Connection, sequence: int) -> list[Item]:
     """A page of stored events after `sequence`, in order."""
     rows = connection.execute(
         "SELECT sequence_id, event_data FROM events WHERE sequence_id > ? ORDER BY sequence_id LIMIT ?",
         (sequence, _PAGE),
     )
-    return [_item(line_of(row[0], row[1])) for row in rows]
+    return [_item(read_line(row[0], row[1])) for row in rows]
 
 
 def _item(line: StreamLine) -> Item:

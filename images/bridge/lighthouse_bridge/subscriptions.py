@@ -13,10 +13,9 @@ from .events import EventType
 from .problems import Problem, StoreUnavailableError
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
-    from .database import Database
+    from .database import Connection, Database
     from .streams import Feed, Item
 
 MAX_SUBSCRIBERS = 1024
@@ -150,5 +149,5 @@ class Subscribers:
                 spoken = time.monotonic()
 
 
-def _last_sequence(connection: sqlite3.Connection) -> int:
+def _last_sequence(connection: Connection) -> int:
     return int(connection.execute("SELECT coalesce(max(sequence_id), 0) FROM events").fetchone()[0])

@@ -14,9 +14,7 @@ from .paths import CRITICAL_FILES, check_symlink
 from .problems import Problem
 
 if TYPE_CHECKING:
-    import sqlite3
-
-    from .database import Transaction
+    from .database import Connection, Transaction
 
 _TYPES = mimetypes.MimeTypes(filenames=())
 
@@ -79,7 +77,9 @@ def _delete(
 
 
 def _put(transaction: Transaction, change: Change, row: Any, agent_id: str) -> Applied:
-    same = row is not None and row[:2] == (change.kind, change.executable) and row[3] == change.content_hash
+    same = (
+        row is not None and row[:2] == (change.kind, int(change.executable)) and row[3] == change.content_hash
+    )
     if same:
         return Applied(row[4], change.content_hash, False)
     if row is not None and change.operation == "create":
@@ -104,10 +104,12 @@ def _put(transaction: Transaction, change: Change, row: Any, agent_id: str) -> A
         change.path,
         _event_data(change.path, change.kind, change.executable, size, change.content_hash, previous, text),
     )
-    state = (change.kind, change.executable, size, change.content_hash)
+    state = (change.kind, int(change.executable), size, change.content_hash)
     connection.execute(
-        "INSERT OR REPLACE INTO files (path, kind, executable, size, content_hash, mtime_us, sequence) "
-        "VALUES (?,?,?,?,?,?,?)",
+        "INSERT INTO files (path, kind, executable, size, content_hash, mtime_us, sequence) "
+        "VALUES (?,?,?,?,?,?,?) ON CONFLICT (path) DO UPDATE SET kind = excluded.kind, "
+        "executable = excluded.executable, size = excluded.size, content_hash = excluded.content_hash, "
+        "mtime_us = excluded.mtime_us, sequence = excluded.sequence",
         (change.path, *state, transaction.now_us, line.sequence),
     )
     operation = "create" if row is None else "update"
@@ -115,7 +117,7 @@ def _put(transaction: Transaction, change: Change, row: Any, agent_id: str) -> A
     return Applied(line.sequence, change.content_hash, True)
 
 
-def _check_place(connection: sqlite3.Connection, path: str) -> None:
+def _check_place(connection: Connection, path: str) -> None:
     parts = path.split("/")
     for depth in range(1, len(parts)):
         folder = "/".join(parts[:depth])
@@ -129,7 +131,7 @@ def _check_place(connection: sqlite3.Connection, path: str) -> None:
         raise Problem(409, f"{path!r} cannot be made: it is a folder with files in it.")
 
 
-def _check_stored_target(connection: sqlite3.Connection, change: Change) -> None:
+def _check_stored_target(connection: Connection, change: Change) -> None:
     target = read_blob(connection, change.content_hash) or b""
     try:
         check_symlink(change.path, target.decode())
@@ -170,7 +172,7 @@ def _event_data(
     }
 
 
-def sequence_at(connection: sqlite3.Connection, timestamp_us: int) -> int:
+def sequence_at(connection: Connection, timestamp_us: int) -> int:
     """The last sequence committed at or before a moment. Timestamps never decrease in this store."""
     row = connection.execute(
         "SELECT max(sequence_id) FROM events WHERE timestamp = "
@@ -180,41 +182,35 @@ def sequence_at(connection: sqlite3.Connection, timestamp_us: int) -> int:
     return row[0] or 0
 
 
-def last_sequence(connection: sqlite3.Connection) -> int:
+def last_sequence(connection: Connection) -> int:
     """The sequence of the latest event."""
     row = connection.execute("SELECT coalesce(max(sequence_id), 0) FROM events").fetchone()
     return int(row[0])
 
 
-def read_tree(connection: sqlite3.Connection, sequence: int | None, prefix: str) -> tuple[int, list[Entry]]:
-    """The files under `prefix` now, or as they were after event `sequence`; sorted by path."""
+def read_tree(connection: Connection, sequence: int | None, prefix: str) -> tuple[int, list[Entry]]:
+    """The files under `prefix` now, or as they were after event `sequence`; sorted by path.
+    `connection` must see one moment."""
     low, high = (prefix + "/", prefix + "0") if prefix else ("", "\U0010ffff")
-    connection.execute("BEGIN")
-    try:
-        if sequence is None:
-            sequence = last_sequence(connection)
-            rows = connection.execute(
-                "SELECT path, kind, executable, size, content_hash, mtime_us FROM files "
-                "WHERE (path > ? AND path < ?) OR path = ? ORDER BY path",
-                (low, high, prefix),
-            ).fetchall()
-        else:
-            # SQLite takes the bare columns of a max() query from the row that holds the maximum.
-            rows = connection.execute(
-                "SELECT path, kind, executable, size, content_hash, mtime_us FROM ("
-                "SELECT path, kind, executable, size, content_hash, mtime_us, operation, max(sequence) "
-                "FROM file_versions WHERE sequence <= ? AND ((path > ? AND path < ?) OR path = ?) "
-                "GROUP BY path) WHERE operation <> 'delete' ORDER BY path",
-                (sequence, low, high, prefix),
-            ).fetchall()
-    finally:
-        connection.execute("COMMIT")
+    if sequence is None:
+        sequence = last_sequence(connection)
+        rows = connection.execute(
+            "SELECT path, kind, executable, size, content_hash, mtime_us FROM files "
+            "WHERE (path > ? AND path < ?) OR path = ? ORDER BY path",
+            (low, high, prefix),
+        ).fetchall()
+    else:
+        rows = connection.execute(
+            "SELECT v.path, v.kind, v.executable, v.size, v.content_hash, v.mtime_us FROM file_versions v "
+            "JOIN (SELECT max(sequence) AS sequence FROM file_versions WHERE sequence <= ? "
+            "AND ((path > ? AND path < ?) OR path = ?) GROUP BY path) latest ON latest.sequence = v.sequence "
+            "WHERE v.operation <> 'delete' ORDER BY v.path",
+            (sequence, low, high, prefix),
+        ).fetchall()
     return sequence, [(p, kind, bool(x), size, content, mtime) for p, kind, x, size, content, mtime in rows]
 
 
-def read_file(
-    connection: sqlite3.Connection, path: str, sequence: int | None
-) -> tuple[str, bytes, str] | None:
+def read_file(connection: Connection, path: str, sequence: int | None) -> tuple[str, bytes, str] | None:
     """Kind, content and hash of a file now or after event `sequence`; None when it was not there."""
     if sequence is None:
         row = connection.execute("SELECT kind, content_hash FROM files WHERE path = ?", (path,)).fetchone()
@@ -230,7 +226,7 @@ def read_file(
     return None if content is None else (row[0], content, row[1])
 
 
-def read_history(connection: sqlite3.Connection, path: str) -> list[dict[str, Any]]:
+def read_history(connection: Connection, path: str) -> list[dict[str, Any]]:
     """Every version of a path, oldest first; empty when it never existed."""
     rows = connection.execute(
         "SELECT sequence, mtime_us, operation, content_hash, size, agent_id FROM file_versions "

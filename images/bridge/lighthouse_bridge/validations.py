@@ -14,9 +14,7 @@ from .escalations import Escalation, Limits, find_decided, find_escalation, find
 from .events import EventType
 
 if TYPE_CHECKING:
-    import sqlite3
-
-    from .database import Transaction
+    from .database import Connection, Transaction
     from .decisions.verdict import Verdict
 
 _FILES_SHOWN = 50
@@ -232,7 +230,7 @@ def _package(transaction: Transaction, validation: Validation, sequence: int) ->
     }
 
 
-def _files(connection: sqlite3.Connection, validation: Validation) -> dict[str, Any]:
+def _files(connection: Connection, validation: Validation) -> dict[str, Any]:
     """The files of the tree that the call names, as words of its text values."""
     words: dict[str, None] = {}
     for value in validation.tool_input.values():
@@ -252,7 +250,7 @@ def _files(connection: sqlite3.Connection, validation: Validation) -> dict[str, 
     return found
 
 
-def _similar(connection: sqlite3.Connection, validation: Validation) -> list[dict[str, Any]]:
+def _similar(connection: Connection, validation: Validation) -> list[dict[str, Any]]:
     """The latest reviews of the same tool."""
     rows = connection.execute(
         "SELECT validation_id, agent_id, tool_input, reason FROM escalations "

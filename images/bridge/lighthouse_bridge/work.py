@@ -48,7 +48,7 @@ def give_work(
     work_id = secrets.token_hex(16)
     transaction.connection.execute(
         "INSERT INTO work_items (work_id, kind, validation_id, expert_id, agent_type, requested_by, payload, "
-        "created_us, deadline_us) VALUES (?,?,?,?,?,?,?,?,?)",
+        "created_us, deadline_us, sequence) VALUES (?,?,?,?,?,?,?,?,?,?)",
         (
             work_id,
             kind,
@@ -59,6 +59,7 @@ def give_work(
             msgspec.json.encode(payload).decode(),
             transaction.now_us,
             deadline_us,
+            transaction.sequence + 1,
         ),
     )
     transaction.append(
@@ -86,7 +87,7 @@ def fetch_work(transaction: Transaction, expert_id: str, session_id: str) -> Wor
         "UPDATE work_items SET fetched_us = :now, fetched_session = :session WHERE work_id = ("
         "SELECT work_id FROM work_items WHERE expert_id = :expert AND answered_us IS NULL "
         "AND deadline_us > :now AND (fetched_us IS NULL OR fetched_session <> :session "
-        "OR (kind = 'validation' AND fetched_us <= :again)) ORDER BY created_us, rowid LIMIT 1) "
+        "OR (kind = 'validation' AND fetched_us <= :again)) ORDER BY sequence LIMIT 1) "
         "RETURNING work_id, kind, validation_id, requested_by, payload, created_us, deadline_us",
         {"now": now, "session": session_id, "expert": expert_id, "again": now - REDELIVER_US},
     ).fetchone()

@@ -8,12 +8,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.images.bridge.postgres import Postgres
 
 REPOSITORY = Path(__file__).parents[3]
 RULES = REPOSITORY / "policies" / "rules"
@@ -33,7 +35,9 @@ def free_port() -> int:
 class Bridge:
     """A bridge in a folder of its own; it can be started, killed and started again on the same data."""
 
-    def __init__(self, folder: Path, **env: str) -> None:
+    def __init__(
+        self, folder: Path, env: Mapping[str, str] | None = None, postgres: Postgres | None = None
+    ) -> None:
         self.folder = folder
         self.port, self.metrics_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -57,7 +61,8 @@ class Bridge:
             "LIGHTHOUSE_SEARCH_SECONDS": "1.5",
             "LIGHTHOUSE_SLOW_READER_SECONDS": "1.5",
             "LIGHTHOUSE_RULES_RELOAD_SECONDS": "0.2",
-            **env,
+            **(postgres.settings() if postgres else {}),
+            **(env or {}),
         }
         self.process: subprocess.Popen[bytes] | None = None
         self.http = httpx.Client(base_url=self.url, timeout=20)
@@ -71,7 +76,7 @@ class Bridge:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        self.wait_for(lambda: self.http.get("/health").status_code == 200)
+        self.wait_for(lambda: self.http.get("/health").status_code == 200, 40)
         return self
 
     def wait_for(self, holds: Any, seconds: float = 15.0) -> None:

@@ -4,7 +4,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -116,7 +116,9 @@ def test_queries_filter_by_type_agent_and_time(builder: Agent, expert: Agent) ->
     assert expert.get("/event/query", params={**mine, "limit": 1}).json()["events"][0]["data"]["n"] == 2
 
 
-def test_rows_have_the_published_format(bridge: Bridge, builder: Agent) -> None:
+def test_rows_have_the_published_format(start_bridge: Callable[..., Bridge]) -> None:
+    bridge = start_bridge()
+    builder = bridge.join("builder")
     data = {"text": "it's", "none": None, "yes": True, "list": [1, 2.5], "nested": {"ü": "x"}}
     sequence = store(builder, data)
     with sqlite3.connect(f"file:{bridge.store}?mode=ro", uri=True) as connection:
@@ -129,7 +131,7 @@ def test_rows_have_the_published_format(bridge: Bridge, builder: Agent) -> None:
     connection.close()
     assert columns == [
         "sequence_id", "event_id", "event_type", "timestamp", "agent_id", "aggregate_id", "aggregate_version",
-        "event_data", "metadata", "checksum", "created_at",
+        "event_data", "metadata", "checksum", "created_at", "row_hash",
     ]  # fmt: skip
     names = ("timestamp", "type", "agent", "aggregate", "type_timestamp", "agent_timestamp")
     assert {f"idx_events_{name}" for name in names} <= indexes

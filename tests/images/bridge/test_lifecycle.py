@@ -228,7 +228,7 @@ def test_rules_are_reloaded_and_broken_ones_are_not(
     ],
 )
 def test_a_wrong_setting_is_one_sentence_and_exit_code_2(tmp_path: Path, name: str, value: str) -> None:
-    env = Bridge(tmp_path / "state", **{name: value}).env
+    env = Bridge(tmp_path / "state", {name: value}).env
     ran = run(env)
     assert ran.returncode == 2
     assert len(ran.stderr.strip().splitlines()) == 1
@@ -245,7 +245,7 @@ def test_a_weak_secret_is_refused(tmp_path: Path, secret: str) -> None:
 
 
 def test_a_taken_port_is_one_sentence_and_exit_code_2(bridge: Bridge, tmp_path: Path) -> None:
-    env = Bridge(tmp_path / "state", LIGHTHOUSE_PORT=str(bridge.port)).env
+    env = Bridge(tmp_path / "state", {"LIGHTHOUSE_PORT": str(bridge.port)}).env
     ran = run(env)
     assert ran.returncode == 2
     assert str(bridge.port) in ran.stderr

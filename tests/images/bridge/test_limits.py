@@ -40,7 +40,7 @@ def two_bridges(tmp_path: Path, redis: Server) -> Iterator[list[Bridge]]:
         "LIGHTHOUSE_AGENT_PER_MINUTE": "40",
     }
     with ExitStack() as stack:
-        yield [stack.enter_context(running(Bridge(tmp_path / f"bridge-{n}", **env))) for n in range(2)]
+        yield [stack.enter_context(running(Bridge(tmp_path / f"bridge-{n}", env))) for n in range(2)]
 
 
 def admitted(agents: list[Agent], requests: int) -> tuple[int, list[httpx.Response]]:

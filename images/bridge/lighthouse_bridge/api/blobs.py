@@ -17,9 +17,8 @@ from ..problems import Problem
 from ..route import Route
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from ..bridge import Bridge
+    from ..database import Connection
     from ..exchange import Call
 
 FETCH_BYTES = 16 * 1024 * 1024
@@ -55,7 +54,7 @@ async def fetch(bridge: Bridge, call: Call) -> Reply:
     """Many contents at once, as many as fit; the rest is asked for again."""
     hashes = call.body.hashes
 
-    def work(connection: sqlite3.Connection) -> bytes:
+    def work(connection: Connection) -> bytes:
         return msgspec.msgpack.encode(read_blobs(connection, hashes, FETCH_BYTES))
 
     return Reply(await bridge.database.read(work), media_type=MSGPACK)

@@ -14,9 +14,8 @@ from ..problems import Problem
 from ..route import Route
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from ..bridge import Bridge
+    from ..database import Connection
     from ..exchange import Call
 
 
@@ -24,7 +23,7 @@ async def listing(bridge: Bridge, call: Call) -> Reply:
     """The latest packages, newest first."""
     limit: int = call.query.limit
 
-    def work(connection: sqlite3.Connection) -> list[m.PackageEntry]:
+    def work(connection: Connection) -> list[m.PackageEntry]:
         rows = connection.execute(
             "SELECT id, created_us, sequence FROM context_packages ORDER BY sequence DESC LIMIT ?", (limit,)
         )
@@ -37,7 +36,7 @@ async def get(bridge: Bridge, call: Call) -> Reply:
     """One package."""
     wanted = call.parameters["id"]
 
-    def work(connection: sqlite3.Connection) -> str | None:
+    def work(connection: Connection) -> str | None:
         query = "SELECT package FROM context_packages WHERE id = ?"
         row = connection.execute(query, (wanted,)).fetchone()
         return None if row is None else str(row[0])

@@ -8,16 +8,14 @@ from .. import messages as m
 from ..bounds import check_shape
 from ..clock import parse_iso
 from ..credentials import Role
-from ..events import RESERVED, StreamLine, line_of
+from ..events import RESERVED, StreamLine, read_line
 from ..exchange import reply
 from ..problems import Problem
 from ..route import Route
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from ..bridge import Bridge
-    from ..database import Transaction
+    from ..database import Connection, Transaction
     from ..exchange import Call, Reply
 
 
@@ -47,7 +45,7 @@ async def store(bridge: Bridge, call: Call) -> Reply:
 async def query(bridge: Bridge, call: Call) -> Reply:
     """The latest events that pass the filters, in order."""
     q: m.EventQuery = call.query
-    clauses = ["1"]
+    clauses = ["1 = 1"]
     values: list[Any] = []
     for column, value in (("event_type =", q.event_type), ("agent_id =", q.agent_id)):
         if value is not None:
@@ -63,9 +61,9 @@ async def query(bridge: Bridge, call: Call) -> Reply:
         "ORDER BY sequence_id DESC LIMIT ?"
     )
 
-    def work(connection: sqlite3.Connection) -> list[StreamLine]:
+    def work(connection: Connection) -> list[StreamLine]:
         rows = connection.execute(statement, (*values, q.limit)).fetchall()
-        return [line_of(sequence, data) for sequence, data in reversed(rows)]
+        return [read_line(sequence, data) for sequence, data in reversed(rows)]
 
     events = await bridge.database.read(work)
     return reply(m.EventQueryAnswer(events, len(events), f"{len(events)} events."))

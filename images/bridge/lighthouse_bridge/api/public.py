@@ -15,9 +15,8 @@ from ..problems import Problem, StoreUnavailableError
 from ..route import Route
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from ..bridge import Bridge
+    from ..database import Connection
     from ..exchange import Call
 
 PROBE_SECONDS = 3.0
@@ -43,7 +42,7 @@ async def ready(bridge: Bridge, _call: Call) -> Reply:
 async def status(bridge: Bridge, _call: Call) -> Reply:
     """What the bridge is doing, in numbers."""
 
-    def work(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    def work(connection: Connection) -> tuple[int, int, int]:
         pending = count_pending(connection)
         agents = connection.execute("SELECT count(DISTINCT agent_id) FROM sessions").fetchone()[0]
         return pending, agents, count_available(connection, now_us())

@@ -25,10 +25,8 @@ from ..tree import Applied, Change, apply_change, read_file, read_history, read_
 from .events import read_time
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from ..bridge import Bridge
-    from ..database import Transaction
+    from ..database import Connection, Transaction
     from ..exchange import Call
 
 _RECENT_US = 5_000_000
@@ -118,12 +116,12 @@ async def tree(bridge: Bridge, call: Call) -> Reply:
         )
     as_msgpack = call.accepts(MSGPACK)
 
-    def work(connection: sqlite3.Connection) -> bytes:
+    def work(connection: Connection) -> bytes:
         reached, files = read_tree(connection, sequence, prefix)
         answer = m.TreeAnswer(reached, None if at is None else iso(at), files)
         return msgspec.msgpack.encode(answer) if as_msgpack else msgspec.json.encode(answer)
 
-    return Reply(await bridge.database.read(work), media_type=MSGPACK if as_msgpack else JSON)
+    return Reply(await bridge.database.read(work, snapshot=True), media_type=MSGPACK if as_msgpack else JSON)
 
 
 async def read(bridge: Bridge, call: Call) -> Reply:
@@ -174,11 +172,11 @@ async def document(bridge: Bridge, call: Call) -> Reply:
     """A file with its annotations."""
     path = _tree_path(call.parameters["path"])
 
-    def work(connection: sqlite3.Connection) -> bytes | None:
+    def work(connection: Connection) -> bytes | None:
         built = build_document(connection, path)
         return None if built is None else msgspec.json.encode(built)
 
-    body = await bridge.database.read(work)
+    body = await bridge.database.read(work, snapshot=True)
     if body is None:
         raise Problem(404, f"{path!r} is not in the tree.")
     return _tagged(call, body, hashlib.sha256(body).hexdigest(), JSON)
@@ -208,7 +206,11 @@ async def _moment(bridge: Bridge, text: str) -> tuple[int, int]:
         raise Problem(400, f"at is {text!r}, which is in the future; the bridge's time is {iso(now)}.")
     if at > now - _RECENT_US:
         # A commit under way may still bear an earlier timestamp: wait for it, so the answer stays true.
-        await bridge.database.write(lambda _transaction: None)
+        committed = await bridge.database.write(lambda transaction: transaction.now_us)
+        if at > committed:
+            raise Problem(
+                400, f"at is {text!r}, which is in the future; the store's time is {iso(committed)}."
+            )
     return at, await bridge.database.read(lambda connection: sequence_at(connection, at))
 
 

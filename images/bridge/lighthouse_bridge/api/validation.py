@@ -22,9 +22,8 @@ from ..route import Route
 from ..validations import Outcome, Validation, new_validation_id, record_validation, revisit_validation
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from ..bridge import Bridge
+    from ..database import Connection
     from ..exchange import Call, Reply
 
 
@@ -140,7 +139,7 @@ async def pending(bridge: Bridge, call: Call) -> Reply:
     """Validations that wait for experts or people, newest first."""
     limit: int = call.query.limit
 
-    def work(connection: sqlite3.Connection) -> list[m.PendingValidation]:
+    def work(connection: Connection) -> list[m.PendingValidation]:
         rows = connection.execute(
             "SELECT validation_id, created_us, sequence, agent_id, tool_name, tool_input, reason, risk, stage, "
             "expires_us FROM escalations WHERE stage <> 'decided' ORDER BY sequence DESC LIMIT ?",
@@ -152,7 +151,7 @@ async def pending(bridge: Bridge, call: Call) -> Reply:
     return reply(m.PendingAnswer(found, len(found)))
 
 
-def _shown(connection: sqlite3.Connection, row: tuple[Any, ...]) -> m.PendingValidation:
+def _shown(connection: Connection, row: tuple[Any, ...]) -> m.PendingValidation:
     votes, _, reasons = list_votes(connection, row[0])
     return m.PendingValidation(
         id=row[0],

@@ -1,0 +1,330 @@
+"""The store in PostgreSQL, for any number of bridges.
+
+A commit takes one advisory lock, reads where the store ends, appends and commits, so that sequences, the hash chain
+and the order in which commits become visible are one and the same: no event appears below one that was seen. The
+lock is the transaction's, so a bridge that dies gives it back. Other bridges hear of a commit by a notification, and
+look for themselves every two seconds, so that nothing is missed when one is lost.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psycopg
+
+from . import metrics
+from .chain import Head
+from .database import BATCH_ROWS, HEAD, INSERT, Batch, Connection, Database, Job
+from .events import StreamLine, read_line
+from .logs import log
+from .migrations import is_current
+from .postgres_connection import Opened, PostgresSettings, connect, translate
+from .problems import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+COMMIT_LOCK = 0x6C686576
+CHANNEL = "lighthouse_events"
+LOOK_SECONDS = 2.0
+LISTEN_SECONDS = 0.5
+_PAGE = 1_000
+_WRITER_KEPT_US = 7 * 86_400 * 1_000_000
+# One clock for all bridges, the server's, and this bridge's own mark, though there is no event yet.
+_HEAD = (
+    "SELECT h.*, (SELECT token FROM store_writers WHERE writer_id = %s), "  # noqa: S608 - made of constants
+    "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint "
+    f"FROM (SELECT 1) one LEFT JOIN ({HEAD}) h ON true"
+)
+_TOKEN = (
+    "INSERT INTO store_writers (writer_id, token, updated_us) VALUES (%s, %s, %s) "  # noqa: S105 - a statement
+    "ON CONFLICT (writer_id) DO UPDATE SET token = excluded.token, updated_us = excluded.updated_us"
+)
+
+
+class _Sent:
+    """A commit that was sent: its token is stored with it, which tells afterwards whether it was made."""
+
+    def __init__(self, batch: Batch, jobs: list[Job]) -> None:
+        self.token = secrets.token_hex(8)
+        self.batch = batch
+        self.jobs = jobs
+
+
+class PostgresDatabase(Database):
+    """The store that `settings` name."""
+
+    # Only these say that the connection or the server failed; others concern the statement.
+    ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+
+    def __init__(self, settings: PostgresSettings, on_commit: Callable[[list[StreamLine]], None]) -> None:
+        super().__init__(f"the database {settings.database} at {settings.hosts}", on_commit)
+        self._settings = settings
+        self._writer_id = secrets.token_hex(8)
+        self._opened: Opened | None = None
+        self._down_since: float | None = None
+        self._uncertain: _Sent | None = None
+        self._known = False
+        self._closing = threading.Event()
+        self._listener = threading.Thread(target=self._listen, name="store-listener", daemon=True)
+
+    async def close(self) -> None:
+        """Finish queued writes and close the connections."""
+        self._closing.set()
+        await super().close()
+
+    def _begin(self) -> None:
+        try:
+            self._usable()
+        except (*self.ERRORS, StoreUnavailableError) as error:
+            self._note(error, 0)
+        self._listener.start()
+
+    def _read(self, work: Callable[[Connection], T], snapshot: bool, may_lag: bool) -> T:
+        lagging = may_lag and bool(self._settings.read_hosts)
+        slot = "lagging" if lagging else "current"
+        for last in (False, True):
+            try:
+                opened = getattr(self._local, slot, None)
+                if opened is None or not opened.is_usable(self._settings):
+                    if opened is not None:
+                        opened.raw.close()
+                    opened = connect(self._settings, reading=lagging)
+                    setattr(self._local, slot, opened)
+                return self._see(opened, work, snapshot)
+            except self.ERRORS as error:
+                if (old := getattr(self._local, slot, None)) is not None:
+                    old.raw.close()
+                if last:
+                    metrics.store_failures.inc()
+                    raise StoreUnavailableError(
+                        f"{self.name} cannot be read: {_first_line(error)}"
+                    ) from error
+        raise StoreUnavailableError(f"{self.name} cannot be read")
+
+    def _see(self, opened: Opened, work: Callable[[Connection], T], snapshot: bool) -> T:
+        if not snapshot:
+            return work(opened.connection)
+        opened.raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            return work(opened.connection)
+        finally:
+            if not opened.raw.closed:
+                opened.raw.execute("ROLLBACK")
+
+    def _commit(self, jobs: list[Job]) -> None:
+        """Commit in as few transactions as keep each short; a broken connection is made again meanwhile."""
+        pause = 0.05
+        while jobs:
+            started = time.perf_counter()
+            try:
+                sent = self._attempt(self._usable(), jobs)
+            except (*self.ERRORS, StoreUnavailableError) as error:
+                self._note(error, len(jobs))
+                if time.monotonic() - (self._down_since or 0) >= self._settings.retry_seconds:
+                    self._give_up(jobs)
+                    return
+                if self._closing.wait(pause):
+                    self._give_up(jobs)
+                    return
+                pause = min(pause * 2, 1.0)
+                continue
+            except _RunAgainError as again:
+                jobs = [job for job in jobs if job is not again.job]
+                self._publish((), [again.job], 0)
+                continue
+            except Exception as error:
+                # Whatever it was, this thread must go on: every write waits for it.
+                log.exception("store write failed", writes=len(jobs))
+                self._note(error, len(jobs))
+                self._give_up(jobs)
+                return
+            self._down_since = self.trouble = self._uncertain = None
+            metrics.store_ready.set(1)
+            metrics.commit_seconds.observe(time.perf_counter() - started)
+            metrics.commit_jobs.observe(len(sent.jobs))
+            self._publish(sent.batch.lines, sent.jobs, sent.batch.head.sequence)
+            jobs = [job for job in jobs if job not in sent.jobs]
+
+    def _attempt(self, opened: Opened, jobs: list[Job]) -> _Sent:
+        raw = opened.raw
+        with raw.pipeline():
+            raw.execute("BEGIN")
+            raw.execute("SELECT pg_advisory_xact_lock(%s)", (COMMIT_LOCK,))
+            cursor = raw.execute(_HEAD, (self._writer_id,))
+            row = cursor.fetchone()
+        if row is None:
+            raise StoreUnavailableError(f"{self.name} does not say where it ends")
+        head = Head(*row[:3]) if row[0] is not None else Head()
+        self._require_forward(head)
+        if self._uncertain is not None and self._uncertain.token == row[3]:
+            raw.execute("ROLLBACK")
+            return self._uncertain
+        self._uncertain = None
+        missed = self._missed(opened.connection, head)
+        batch = Batch(opened.connection, head, max(row[4], head.timestamp_us))
+        taken: list[Job] = []
+        for job in jobs:
+            if len(batch.rows) >= BATCH_ROWS:
+                break
+            taken.append(job)
+            if not job.future.cancelled():
+                self._run_job(raw, batch, job)
+        batch.lines = missed + batch.lines
+        self._uncertain = _Sent(batch, taken)
+        with raw.pipeline():
+            if batch.rows:
+                raw.cursor().executemany(translate(INSERT).encode(), batch.rows)
+                raw.execute("SELECT pg_notify(%s, %s)", (CHANNEL, str(batch.head.sequence)))
+            raw.execute(_TOKEN, (self._writer_id, self._uncertain.token, batch.now_us))
+            raw.execute("COMMIT")
+        return self._uncertain
+
+    def _run_job(self, raw: Any, batch: Batch, job: Job) -> None:
+        batch.run(job)
+        if raw.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
+            # A statement before the first change failed: there is no savepoint to return to.
+            raw.execute("ROLLBACK")
+            raise _RunAgainError(job)
+
+    def _missed(self, connection: Connection, head: Head) -> list[StreamLine]:
+        """What other bridges committed and the listener did not hand on yet."""
+        if not self._known:
+            self._known, self.last_sequence = True, head.sequence
+        return _read_lines(connection, self.last_sequence, head.sequence)
+
+    def _require_forward(self, head: Head) -> None:
+        if self._known and head.sequence < self.last_sequence:
+            raise StoreUnavailableError(
+                f"{self.name} ends at event {head.sequence}, before {self.last_sequence}, which this bridge has "
+                "told others of: it was restored; restart every bridge"
+            )
+
+    def _usable(self) -> Opened:
+        if self._opened is not None and not self._opened.is_usable(self._settings):
+            self._drop()
+        if self._opened is None:
+            opened = connect(self._settings)
+            try:
+                self._prepare(opened)
+            except BaseException:
+                opened.raw.close()
+                raise
+            self._opened = opened
+        return self._opened
+
+    def _prepare(self, opened: Opened) -> None:
+        raw = opened.raw
+        (setting,) = raw.execute("SHOW synchronous_commit").fetchone() or ("?",)
+        if setting == "off":
+            raise StoreUnavailableError(
+                f"{self.name} has synchronous_commit=off and would lose acknowledged events; set it to on"
+            )
+        (revised,) = raw.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone() or (False,)
+        if not revised or not is_current(opened.connection, self.name):
+            from .migrations.upgrade import upgrade_postgres  # noqa: PLC0415 - most starts need none of it
+
+            with connect(self._settings).raw as own:
+                # Rows may be many: a step takes the time it needs.
+                own.execute("SET statement_timeout = 0")
+                own.autocommit = False
+                upgrade_postgres(own)
+        opened.connection.execute(
+            "DELETE FROM store_writers WHERE updated_us < ?", (time.time_ns() // 1000 - _WRITER_KEPT_US,)
+        )
+        row = opened.connection.execute(HEAD).fetchone()
+        head = Head(*row) if row else Head()
+        self._require_forward(head)
+        with self._order:
+            if not self._known:
+                self._known, self.last_sequence = True, head.sequence
+                self.generation += 1
+                metrics.last_sequence.set(head.sequence)
+        metrics.store_ready.set(1)
+
+    def _note(self, error: Exception, writes: int) -> None:
+        metrics.store_failures.inc()
+        metrics.store_ready.set(0)
+        known = isinstance(error, StoreUnavailableError)
+        self.trouble = str(error) if known else f"{self.name} cannot be written: {_first_line(error)}"
+        if self._down_since is None:
+            self._down_since = time.monotonic()
+            log.error("store write failed", reason=self.trouble, writes=writes)
+        self._drop()
+
+    def _give_up(self, jobs: list[Job]) -> None:
+        sent = self._uncertain.jobs if self._uncertain is not None else []
+        for job in jobs:
+            reason = self.trouble or f"{self.name} cannot be written"
+            if job in sent:
+                reason += "; whether the write was made is not known, so repeat it under the same key"
+            job.error = StoreUnavailableError(reason)
+        self._uncertain = None
+        self._publish((), jobs, 0)
+
+    def _drop(self) -> None:
+        if self._opened is not None:
+            with suppress(psycopg.Error):
+                self._opened.raw.close()
+        self._opened = None
+
+    def _shut(self) -> None:
+        self._drop()
+        self._listener.join()
+
+    def _listen(self) -> None:
+        while not self._closing.is_set():
+            try:
+                opened = connect(self._settings)
+                with opened.raw:
+                    opened.raw.execute(f"LISTEN {CHANNEL}")
+                    self._follow(opened)
+            except (*self.ERRORS, StoreUnavailableError) as error:
+                log.warning("store not heard", reason=_first_line(error))
+                self._closing.wait(LISTEN_SECONDS)
+
+    def _follow(self, opened: Opened) -> None:
+        looked = 0.0
+        while not self._closing.is_set() and opened.is_usable(self._settings):
+            told = list(opened.raw.notifies(timeout=LISTEN_SECONDS, stop_after=1))
+            news = any(int(notice.payload) > self.last_sequence for notice in told)
+            if self._known and (news or time.monotonic() >= looked + LOOK_SECONDS):
+                self._catch_up(opened.connection)
+                looked = time.monotonic()
+
+    def _catch_up(self, connection: Connection) -> None:
+        lines = _read_lines(connection, self.last_sequence, None)
+        while lines:
+            self._publish(lines, [], lines[-1].sequence)
+            lines = _read_lines(connection, lines[-1].sequence, None) if len(lines) == _PAGE else []
+
+
+class _RunAgainError(Exception):
+    """One write failed in a way that undid the others of its commit."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.job = job
+
+
+def _read_lines(connection: Connection, after: int, until: int | None) -> list[StreamLine]:
+    """Events after one sequence, in order: all until the other, or a page."""
+    if until is not None and until <= after:
+        return []
+    bound, values = ("AND sequence_id <= ? ", (after, until)) if until is not None else ("", (after,))
+    limit = "" if until is not None else f"LIMIT {_PAGE}"
+    rows = connection.execute(
+        f"SELECT sequence_id, event_data FROM events WHERE sequence_id > ? {bound}"  # noqa: S608 - made of constants
+        f"ORDER BY sequence_id {limit}",
+        values,
+    )
+    return [read_line(sequence, data) for sequence, data in rows]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
