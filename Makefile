@@ -8,10 +8,13 @@ PROJECT ?= .
 NAMESPACE ?= lighthouse
 VALUES ?=
 SET ?=
+DATABASE ?=
+OSV_URL ?=
+REPORTS ?= build/scan
 export CLUSTER NODE_NETWORK POD_NETWORK SERVICE_NETWORK LIGHTHOUSE_CACHE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status kubeconfig tools url load install check test evidence bench-fuse bench-harness generate format
+.PHONY: help up down status kubeconfig tools url load install check test test-scan scan evidence bench-fuse bench-harness generate format
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +48,12 @@ check: ## Prove offline what can be: lint, types, renders, units
 
 test: ## Prove everything a change can break, on a running cluster
 	@$(PYTHON) -m ci test --nodes $(NODES)
+
+scan: ## Scan images, locks, manifests and sources (DATABASE=folder with trivy.db, OSV_URL= where there is no network)
+	@$(PYTHON) -m ci.scan --reports $(REPORTS) $(DATABASE:%=--database %) $(OSV_URL:%=--osv-url %)
+
+test-scan: ## Prove that the scanners find what is planted and fail when they are blind
+	@$(PYTHON) -m ci test-scan
 
 evidence: ## Run all proofs and write docs/evidence.md from their results
 	@$(PYTHON) -m ci test --nodes $(NODES) --evidence docs/evidence.md

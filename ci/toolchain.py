@@ -33,6 +33,7 @@ class GoTool:
     cgo: bool = False
     files: tuple[str, ...] = ()
     release: str = ""
+    experiment: str = ""
 
     @property
     def folder(self) -> Path:
@@ -58,6 +59,11 @@ def _helm3_ldflags() -> str:
     for library in ("pkg/chartutil.k8sVersion", "pkg/lint/rules.k8sVersion"):
         flags += [f"-X {package}/{library}Major={major}", f"-X {package}/{library}Minor={minor}"]
     return " ".join(flags)
+
+
+def _trivy_ldflags() -> str:
+    package = "github.com/aquasecurity/trivy"
+    return f"-X {package}/pkg/version/app.ver={module_version('trivy', package).removeprefix('v')}"
 
 
 _COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
@@ -115,6 +121,27 @@ HELM_UNITTEST = GoTool(
     ("github.com/helm-unittest/helm-unittest/cmd/helm-unittest",),
     ("helm-unittest",),
 )
+TRIVY = GoTool(
+    "trivy",
+    "github.com/aquasecurity/trivy",
+    ("github.com/aquasecurity/trivy/cmd/trivy",),
+    ("trivy",),
+    ldflags=_trivy_ldflags(),
+    experiment="jsonv2",
+)
+TRIVY_DB = GoTool("trivy-db", "go.etcd.io/bbolt", (".",), ("trivy-db",))
+REGISTRY = GoTool(
+    "registry",
+    "github.com/distribution/distribution/v3",
+    ("github.com/distribution/distribution/v3/cmd/registry",),
+    ("registry",),
+)
+ACTIONLINT = GoTool(
+    "actionlint",
+    "github.com/rhysd/actionlint",
+    ("github.com/rhysd/actionlint/cmd/actionlint",),
+    ("actionlint",),
+)
 HELM3 = GoTool("helm3", "helm.sh/helm/v3", ("helm.sh/helm/v3/cmd/helm",), ("helm",), ldflags=_helm3_ldflags())
 
 
@@ -134,14 +161,16 @@ def go_tool(tool: GoTool, steps: Steps) -> Path:
     """The folder with a tool's programs; builds them when no cached build has the same pins and flags."""
     flags = ["-trimpath", "-mod=readonly", f"-tags={tool.tags}", f"-ldflags=-s -w {tool.ldflags}".rstrip()]
     sources = sorted(path for path in tool.folder.iterdir() if path.suffix in {".go", ".mod", ".sum"})
+    experiment = (tool.experiment,) if tool.experiment else ()
     with steps.step(f"{tool.name} {tool.version}") as step:
-        key = digest(go_version(), *flags, *tool.packages, str(tool.cgo), *tool.files, *sources)
+        key = digest(go_version(), *flags, *tool.packages, str(tool.cgo), *tool.files, *experiment, *sources)
 
         def build(partial: Path) -> None:
             # Memory is plentiful beside the compiler's garbage: GOGC=400 saves about a quarter of the time.
             env = dict(
                 os.environ, CGO_ENABLED=str(int(tool.cgo)), GOGC="400", GOFLAGS="", GOTOOLCHAIN="local"
             )
+            env["GOEXPERIMENT"] = tool.experiment
             env["GOPROXY"] = os.environ.get("GOPROXY") or run(["go", "env", "GOPROXY"]).strip().removesuffix(
                 ",direct"
             )
@@ -211,6 +240,22 @@ def helm_and_kubectl(steps: Steps) -> Path:
         if hit:
             step.cached()
     return folder
+
+
+def scanners(steps: Steps) -> Path:
+    """Python of an environment with checkov, pip-audit and zizmor, whose pins exclude those of our own."""
+    lock = TOOLS / "scanners" / "requirements.txt"
+    with steps.step("checkov, pip-audit and zizmor") as step:
+
+        def install(partial: Path) -> None:
+            run([sys.executable, "-m", "venv", partial])
+            options = ["--quiet", "--disable-pip-version-check", "--require-hashes"]
+            run([partial / "bin" / "python", "-m", "pip", "install", *options, "-r", lock])
+
+        folder, hit = cached("tools/scanners", digest(lock, sys.version), install, keep=2)
+        if hit:
+            step.cached()
+    return folder / "bin" / "python"
 
 
 def bin_folder(folders: Iterable[Path]) -> Path:

@@ -1,0 +1,1 @@
+"""checkov imports the modules beside this file."""

@@ -1,0 +1,81 @@
+"""`make scan` as a whole: it passes on what is ours, and fails closed when a scanner is blind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import pytest
+
+from ci.scan import policy
+from ci.settings import ROOT
+
+from .conftest import ADVISORIES, OPENSSL, advisory_service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.scan
+
+
+def error(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 1, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    return line
+
+
+@pytest.mark.proves(27, level="running")
+def test_everything_of_ours_passes(
+    write_database: Callable[..., Path], advisories: str, tmp_path: Path
+) -> None:
+    words = [f"DATABASE={write_database()}", f"OSV_URL={advisories}", f"REPORTS={tmp_path / 'reports'}"]
+    done = subprocess.run(["make", "scan", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    suite = ElementTree.parse(tmp_path / "reports" / "scan.xml").getroot()  # noqa: S314 - our own
+    names = {case.get("name") for case in suite.iter("testcase")}
+    assert {"bridge", "fuse-csi", "agent", "default", "sources", "ci/requirements.txt"} <= names
+    accepted = [
+        result
+        for one in json.loads((tmp_path / "reports" / "scan.sarif").read_text())["runs"]
+        for result in one["results"]
+        if "suppressions" in result
+    ]
+    assert accepted
+
+
+def test_image_scanner_that_misses_its_canary_is_not_believed(
+    scan: Callable[..., subprocess.CompletedProcess[str]], write_database: Callable[..., Path]
+) -> None:
+    blind: dict[str, Any] = ADVISORIES | {"debian 12": {"bash": {OPENSSL: {"FixedVersion": "99"}}}}
+    done = scan("--only", "images", "--database", write_database(blind))
+    assert "trivy did not find openssl 3.0.0-1 in its canary" in error(done)
+
+
+def test_lock_scanner_that_misses_its_canary_is_not_believed(
+    scan: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    with advisory_service({}) as address:
+        done = scan("--only", "locks", "--osv-url", address)
+    assert "pip-audit did not find pyyaml 5.3 in its canary" in error(done)
+
+
+def test_missing_database_is_one_sentence(
+    scan: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    assert "The vulnerability database has no" in error(scan("--only", "images", "--database", tmp_path))
+
+
+def test_expired_exception_fails_the_scan(
+    scan: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    for file in (ROOT / "policies" / "scan").iterdir():
+        (policies / file.name).write_text(file.read_text().replace("2027-11-30", "2025-11-30"))
+    assert policy.read_exceptions(policies / "exceptions.yaml")
+    done = scan("--only", "manifests", "--policies", policies)
+    assert "The scan failed" in error(done)
+    assert "ended on 2025-11-30: security has to judge it anew." in done.stdout
