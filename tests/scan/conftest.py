@@ -28,7 +28,7 @@ NOW = datetime.datetime.now(tz=datetime.UTC)
 OPENSSL = "CVE-2999-0001"
 PYYAML = "CVE-2020-14343"
 ADVISORIES = {
-    "debian 12": {"openssl": {OPENSSL: {"FixedVersion": "99"}}},
+    "debian 12": {"openssl": {OPENSSL: {"FixedVersion": "3.0.0-2"}}},
     "pip::GitHub Security Advisory Pip": {
         "pyyaml": {PYYAML: {"PatchedVersions": ["5.4"], "VulnerableVersions": ["<5.4"]}}
     },

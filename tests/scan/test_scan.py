@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -44,6 +45,18 @@ def test_everything_of_ours_passes(
         if "suppressions" in result
     ]
     assert accepted
+
+
+def test_vulnerable_package_in_an_image_of_ours_is_found(
+    scan: Callable[..., subprocess.CompletedProcess[str]], write_database: Callable[..., Path]
+) -> None:
+    unfixed: dict[str, Any] = ADVISORIES | {"debian 12": {"openssl": {OPENSSL: {"FixedVersion": "99"}}}}
+    done = scan("--only", "images", "--database", write_database(unfixed))
+    assert "The scan failed" in error(done)
+    found = re.findall(
+        rf"^(\S+): libssl3 \S+: {OPENSSL} \(critical, fixed in 99\)", done.stdout, re.MULTILINE
+    )
+    assert found == ["agent", "bridge", "fuse-csi"]
 
 
 def test_image_scanner_that_misses_its_canary_is_not_believed(
