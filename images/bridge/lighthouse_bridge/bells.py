@@ -25,15 +25,15 @@ class Bells:
         """Ring for the events of one commit."""
         for line in lines:
             if line.event_type == EventType.EXPERT_AGENT_SUMMONED:
-                self._ring(line.agent_id)
+                self.ring(line.agent_id)
             elif line.event_type == EventType.VALIDATION_DECISION_MADE:
-                self._ring(line.aggregate_id)
+                self.ring(line.aggregate_id)
 
     def close(self) -> None:
         """Send everybody away: the bridge is shutting down."""
         self.closing = True
         for name in list(self._listeners):
-            self._ring(name)
+            self.ring(name)
 
     @contextmanager
     def listen(self, name: str) -> Iterator[asyncio.Event]:
@@ -56,6 +56,7 @@ class Bells:
                     await event.wait()
         event.clear()
 
-    def _ring(self, name: str | None) -> None:
+    def ring(self, name: str | None) -> None:
+        """Wake whoever listens to the name."""
         for event in self._listeners.get(name or "", ()):
             event.set()

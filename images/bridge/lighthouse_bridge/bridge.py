@@ -11,12 +11,15 @@ from . import metrics
 from .bells import Bells
 from .breakers import expert_breaker
 from .clock import now_us
+from .collaborations import end_idle_collaborations
 from .consensus import Ruling
 from .credentials import JoinKeys
 from .decider import Decider
+from .elicitations import forget_elicitations
 from .escalations import Ended, Limits, is_due, resume, sweep
 from .limits import RequestLimits
 from .logs import log
+from .pairs import cancel_idle_pairs
 from .postgres_database import PostgresDatabase
 from .problems import StoreUnavailableError
 from .redis_shared import RedisShared
@@ -28,7 +31,7 @@ from .subscriptions import Subscribers
 from .verdict_memory import VerdictMemory
 
 if TYPE_CHECKING:
-    from .database import Database
+    from .database import Database, Transaction
     from .events import StreamLine
     from .settings import Settings
     from .shared import Shared
@@ -62,6 +65,7 @@ class Bridge:
         self.decider = Decider(settings.rules_dir, settings.project_roots, remembered)
         self.started = time.monotonic()
         self.draining = False
+        self.committed_once = False
         self.searches = asyncio.Semaphore(2)
         self.uploads = asyncio.Semaphore(4)
         self._tasks: list[asyncio.Task[None]] = []
@@ -129,6 +133,7 @@ class Bridge:
             try:
                 await self.sessions.flush()
                 await self._sweep()
+                await self.database.write(end_silent_talks)
             except StoreUnavailableError as error:
                 log.warning("housekeeping postponed", reason=str(error))
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
@@ -154,3 +159,10 @@ class Bridge:
                 # Away, its generation is unknown to all, so nothing remembered counts in any case.
                 with suppress(SharedAwayError):
                     await self.shared.renew()
+
+
+def end_silent_talks(transaction: Transaction) -> None:
+    """End pairs and collaborations in which nobody speaks any more, and forget what is long over."""
+    forget_elicitations(transaction)
+    cancel_idle_pairs(transaction)
+    end_idle_collaborations(transaction)

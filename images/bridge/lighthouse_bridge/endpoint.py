@@ -16,6 +16,7 @@ from starlette.routing import Route as StarletteRoute
 from starlette.routing import Router
 
 from . import metrics
+from .entrance import enter, require_signature
 from .exchange import Call, Reply, StreamReply, bearer_of, send_reply
 from .logs import log
 from .messages import ErrorAnswer
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 # docs/streams.md describes what is said there: OpenAPI has no words for it.
 SOCKET_PATH = "/ws/"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_PROBES = frozenset({"/health", "/health/live", "/health/ready", "/health/startup", "/ready"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _HOST = re.compile(rb"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 
@@ -112,7 +114,7 @@ class Application:
         metrics.requests.labels(label, template, str(status)).inc()
         if template != "/events/stream":
             metrics.request_seconds.labels(template).observe(seconds)
-        quiet = template in {"/health", "/ready"} and status == 200
+        quiet = template in _PROBES and status == 200
         session = call.session_
         (log.debug if quiet else log.info)(
             "request",
@@ -135,6 +137,8 @@ class Application:
                 call.query = _query(call.scope["query_string"], route.query)
             if route.has_body:
                 call.body = await _body(call, route)
+            if route.signed:
+                await require_signature(self._bridge, call)
             return await route.handle(self._bridge, call)
         except Problem as problem:
             return _error(problem)
@@ -145,17 +149,8 @@ class Application:
             return _error(Problem(500, f"The bridge failed on this request; its log has {call.request_id}."))
 
     async def _authorise(self, route: Route, call: Call) -> None:
-        token = bearer(call)
-        session = await self._bridge.sessions.open(token) if token else None
-        if session is None:
-            wrong = "is not of a live session" if token else "is missing"
-            raise Problem(
-                401,
-                f"The session token {wrong}; send Authorization: Bearer with one from POST /session/create.",
-                (("WWW-Authenticate", "Bearer"),),
-            )
+        session = await enter(self._bridge, call.scope, call.headers, counted=route.counted)
         call.session_ = session
-        await self._bridge.request_limits.admit(session.agent_id)
         if route.role is not None and session.role < route.role:
             raise Problem(
                 403, f"This needs the role {route.role.label!r}; the session has {session.role.label!r}."
@@ -241,7 +236,7 @@ async def _body(call: Call, route: Route) -> Any:
     if content_type not in {"application/json", ""} or (content_type == "" and not route.body_optional):
         shown = content_type[:64] or "missing"
         raise Problem(415, f"The content type is {shown!r}; send application/json.")
-    raw = await call.read_body(route.body_limit)
+    raw = call.raw_body = await call.read_body(route.body_limit)
     if not raw and route.body_optional:
         return route.body[0]()
     return decode_body(raw, route.body)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from .database import Connection, Transaction
 
 QUEUE = 100
+# What may be undecided at once, of one agent and of all: beyond that nobody would look at it in time.
+OPEN_PER_AGENT = 500
+OPEN = 10_000
 DECISION_KEPT_US = 3600 * 1_000_000
 HISTORY_KEPT_US = 30 * 86_400 * 1_000_000
 
@@ -99,7 +102,7 @@ def summon(transaction: Transaction, escalation: Escalation, limits: Limits) -> 
     chosen = []
     if not limits.experts:
         refusal = "Experts did not answer lately and are not asked for a while"
-    elif _waiting_for_experts(transaction.connection) >= QUEUE:
+    elif _waiting_for_experts(transaction.connection) >= QUEUE and not _make_room(transaction, escalation):
         refusal = f"{QUEUE} validations wait for experts already"
     else:
         candidates = list_candidates(transaction.connection, transaction.now_us)
@@ -150,6 +153,21 @@ def answer_validation(
         return "late", None
     store_answer(transaction, item, expert_id, answer, confidence, reasoning)
     return "recorded", _conclude(transaction, escalation, closed=False)
+
+
+def require_room(transaction: Transaction, agent_id: str) -> None:
+    """Raise Problem 429 when an agent, or all of them, have too much undecided already."""
+    total, own = transaction.connection.execute(
+        "SELECT count(*), count(CASE WHEN agent_id = ? THEN 1 END) FROM escalations WHERE stage <> 'decided'",
+        (agent_id,),
+    ).fetchone()
+    if own >= OPEN_PER_AGENT or total >= OPEN:
+        whose = f"{own} validations of {agent_id!r}" if own >= OPEN_PER_AGENT else f"{total} validations"
+        raise Problem(
+            429,
+            f"{whose} wait for experts or people already; wait until some are decided.",
+            (("Retry-After", "30"),),
+        )
 
 
 def decide(
@@ -248,13 +266,7 @@ def _conclude(transaction: Transaction, escalation: Escalation, *, closed: bool)
     if consensus is None:
         return None
     if consensus.ruling is Ruling.NONE:
-        reason = f"{escalation.reason} No consensus, as {consensus.reason}; a person can approve it."
-        transaction.connection.execute(
-            "UPDATE escalations SET stage = 'human', reason = ? WHERE validation_id = ?",
-            (reason, escalation.validation_id),
-        )
-        withdraw_work(transaction, escalation.validation_id)
-        _announce(transaction, escalation, Decision.REVIEW, "expert", "", reason, 0.3)
+        _leave_to_people(transaction, escalation, consensus.reason)
     else:
         approved = consensus.ruling is Ruling.APPROVED
         decision = Decision.APPROVE if approved else Decision.BLOCK
@@ -301,6 +313,39 @@ def _announce(
 def _waiting_for_experts(connection: Connection) -> int:
     row = connection.execute("SELECT count(*) FROM escalations WHERE stage = 'experts'").fetchone()
     return int(row[0])
+
+
+def _make_room(transaction: Transaction, escalation: Escalation) -> bool:
+    """Leave the latest validation of the agent that has most of the queue to people, if that agent has more of it
+    than the newcomer would: who asks much cannot keep experts from the others."""
+    rows = transaction.connection.execute(
+        "SELECT agent_id, count(*) FROM escalations WHERE stage = 'experts' GROUP BY agent_id "
+        "ORDER BY count(*) DESC, agent_id"
+    ).fetchall()
+    counts = {str(row[0]): int(row[1]) for row in rows}
+    most = next(iter(counts))
+    if counts[most] <= counts.get(escalation.agent_id, 0) + 1:
+        return False
+    (latest,) = transaction.connection.execute(
+        "SELECT validation_id FROM escalations WHERE stage = 'experts' AND agent_id = ? "
+        "ORDER BY sequence DESC LIMIT 1",
+        (most,),
+    ).fetchone()
+    displaced = find_escalation(transaction.connection, latest)
+    if displaced is None:
+        return False
+    _leave_to_people(transaction, displaced, f"the agent {most!r} has most of the experts' queue")
+    return True
+
+
+def _leave_to_people(transaction: Transaction, escalation: Escalation, why: str) -> None:
+    reason = f"{escalation.reason} No consensus, as {why}; a person can approve it."
+    transaction.connection.execute(
+        "UPDATE escalations SET stage = 'human', reason = ? WHERE validation_id = ?",
+        (reason, escalation.validation_id),
+    )
+    withdraw_work(transaction, escalation.validation_id)
+    _announce(transaction, escalation, Decision.REVIEW, "expert", "", reason, 0.3)
 
 
 def _due(connection: Connection, condition: str, now: int) -> list[Escalation]:

@@ -83,6 +83,7 @@ class Call:
         "headers",
         "parameters",
         "query",
+        "raw_body",
         "receive",
         "request_id",
         "scope",
@@ -98,6 +99,7 @@ class Call:
         self.session_: Session | None = None
         self.body: Any = None
         self.query: Any = None
+        self.raw_body = b""
         self._unread = b"transfer-encoding" in self.headers or self.header("content-length") not in {"", "0"}
 
     @property

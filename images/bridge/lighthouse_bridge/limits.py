@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from . import metrics
+from .credentials import Role
 from .problems import Problem
 from .shared import LocalShared, Rate, SharedAwayError
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 # How long an agent that was silent may go at full speed.
 AGENT_BURST_SECONDS = 30.0
 TOTAL_BURST_SECONDS = 1.0
+# A builder makes its calls one by one; experts look around, operators load trees.
+ROLE_TIMES = {Role.EXPERT: 2, Role.BUILDER: 1, Role.OPERATOR: 10}
 
 
 class RequestLimits:
@@ -31,13 +34,18 @@ class RequestLimits:
         self._agent = _rate(agent_per_minute, 60, AGENT_BURST_SECONDS)
         self._total = _rate(total_per_second, 1, TOTAL_BURST_SECONDS)
 
-    async def admit(self, agent_id: str) -> None:
+    async def admit(self, agent_id: str, role: Role) -> None:
         """Count a request; raises Problem 429 that says when to come again."""
         # The agent first: what it is refused must not be taken from the others.
         if self._agent is not None:
-            await self._check(f"agent:{agent_id}", self._agent, f"The agent {agent_id!r} asks too much")
+            rate = self._agent.times(ROLE_TIMES[role])
+            await self._check(f"agent:{role.label}:{agent_id}", rate, f"The agent {agent_id!r} asks too much")
         if self._total is not None:
             await self._check("total", self._total, "All agents together ask too much")
+
+    async def admit_to(self, what: str, agent_id: str, rate: Rate) -> None:
+        """Count one thing of a kind that has a limit of its own; raises Problem 429."""
+        await self._check(f"{what}:{agent_id}", rate, f"The agent {agent_id!r} makes too many {what}")
 
     async def _check(self, name: str, rate: Rate, sentence: str) -> None:
         try:
@@ -49,7 +57,7 @@ class RequestLimits:
             seconds = math.ceil(wait)
             raise Problem(
                 429,
-                f"{sentence}: at most {rate.count:g} requests in {rate.seconds:g} s; try again in {seconds} s.",
+                f"{sentence}: at most {rate.count:g} in {rate.seconds:g} s; try again in {seconds} s.",
                 (("Retry-After", str(seconds)),),
             )
 

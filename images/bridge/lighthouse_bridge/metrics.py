@@ -89,6 +89,31 @@ requests_limited = Counter(
     ("limit",),
     registry=REGISTRY,
 )
+violations = Counter(
+    "lighthouse_bridge_security_violations",
+    "Requests that only an attacker or a defect makes.",
+    ("kind",),
+    registry=REGISTRY,
+)
+VIOLATIONS = (
+    "forged_signature",
+    "forged_token",
+    "moved_session",
+    "replayed_message",
+    "stale_signature",
+    "wrong_addressee",
+    "wrong_join_key",
+)
+for _kind in VIOLATIONS:
+    violations.labels(_kind)
+
+
+def violation_counts() -> dict[str, int]:
+    """How many violations of each kind there were since this process started."""
+    samples = next(iter(violations.collect())).samples
+    return {sample.labels["kind"]: int(sample.value) for sample in samples}
+
+
 requests_open = Gauge(
     "lighthouse_bridge_http_requests_in_flight", "HTTP requests being answered.", registry=REGISTRY
 )

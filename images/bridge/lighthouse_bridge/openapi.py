@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from . import signatures
 from .exchange import BYTES, JSON
 from .messages import ErrorAnswer
 
@@ -31,6 +32,14 @@ _MEANINGS = {
     422: "A field is unknown or of the wrong type",
     429: "Too much at once; Retry-After says when to come again",
     503: "The bridge is not ready",
+}
+
+_SIGNATURE: dict[str, Any] = {
+    "name": "X-Lighthouse-Signature",
+    "in": "header",
+    "required": True,
+    "description": " ".join((signatures.__doc__ or "").split()),
+    "schema": {"type": "string", "pattern": signatures.PATTERN},
 }
 
 
@@ -89,10 +98,13 @@ def _operation(route: Route, schema_of: dict[int, Any], components: dict[str, An
     ]
     if route.query is not None:
         properties = components[route.query.__name__]["properties"]
+        required = components[route.query.__name__].get("required", [])
         parameters += [
-            {"name": name, "in": "query", "required": False, "schema": schema}
+            {"name": name, "in": "query", "required": name in required, "schema": schema}
             for name, schema in properties.items()
         ]
+    if route.signed:
+        parameters.append(_SIGNATURE)
     if parameters:
         operation["parameters"] = parameters
     if route.has_body:

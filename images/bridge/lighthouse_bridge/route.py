@@ -31,6 +31,10 @@ class Route:
     answers: dict[int, Any]
     role: Role | None = None
     public: bool = False
+    # The body must be signed: whoever overhears it can neither send it again nor change it.
+    signed: bool = False
+    # Whether it counts towards the agent's requests of a minute.
+    counted: bool = True
     body: tuple[type, ...] = ()
     body_optional: bool = False
     body_limit: int = MIB

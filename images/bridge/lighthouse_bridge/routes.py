@@ -8,9 +8,12 @@ import msgspec
 
 from .api import (
     blobs,
+    collaborations,
     context,
+    elicitations,
     events,
     experts,
+    pairs,
     public,
     rules,
     sessions,
@@ -47,6 +50,9 @@ ROUTES: tuple[Route, ...] = (
     *validation.ROUTES,
     *rules.ROUTES,
     *experts.ROUTES,
+    *elicitations.ROUTES,
+    *pairs.ROUTES,
+    *collaborations.ROUTES,
     *blobs.ROUTES,
     *shadow.ROUTES,
     *context.ROUTES,

@@ -19,6 +19,7 @@ from .sealing import seal, unseal
 from .shared import SharedAwayError
 
 if TYPE_CHECKING:
+    from .clients import Client
     from .database import Connection, Database, Transaction
     from .shared import Shared
 
@@ -32,6 +33,8 @@ SHARED_SECONDS = 0.5
 # Every bridge stores when sessions were seen every half minute; who looks at the store alone waits that out.
 FLUSH_US = 60 * 1_000_000
 
+_COLUMNS = "session_id, agent_id, role, created_us, last_seen_us, ip_address, user_agent"
+
 
 class Session(msgspec.Struct):
     """A live session; times in microseconds since the epoch."""
@@ -42,12 +45,21 @@ class Session(msgspec.Struct):
     created_us: int
     last_seen_us: int
     seen_stored: bool = True
+    # Where it was opened; an empty address is not known and so not compared.
+    ip_address: str = ""
+    user_agent: str = ""
     # By the monotonic clock; not when it was used, but when it was last known to be live.
     known_at: float = 0.0
 
     def expires_us(self) -> int:
         """When the session ends if it is not used again."""
         return min(self.last_seen_us + IDLE_US, self.created_us + AGE_US)
+
+    def moved(self, client: Client) -> str:
+        """What differs from where the session was opened: address, user agent, or nothing."""
+        if self.ip_address and client.address != self.ip_address:
+            return "address"
+        return "" if client.user_agent == self.user_agent else "user agent"
 
 
 class Sessions:
@@ -66,7 +78,7 @@ class Sessions:
         self._generation = -1
 
     async def create(
-        self, agent_id: str, role: Role, ip_address: str, user_agent: str, metadata: dict[str, Any]
+        self, agent_id: str, role: Role, client: Client, metadata: dict[str, Any]
     ) -> tuple[Session, str]:
         """Make a durable session and its token; the agent's oldest ones beyond three are ended."""
         session_id = secrets.token_hex(16)
@@ -83,8 +95,8 @@ class Sessions:
                     role.label,
                     created,
                     created,
-                    ip_address,
-                    user_agent,
+                    client.address,
+                    client.user_agent,
                     msgspec.json.encode(metadata).decode(),
                     transaction.sequence + 1,
                 ),
@@ -100,7 +112,16 @@ class Sessions:
         created, evicted = await self._database.write(work)
         for old in evicted:
             await self._tell_ended(old)
-        session = Session(session_id, agent_id, role, created, created, known_at=time.monotonic())
+        session = Session(
+            session_id,
+            agent_id,
+            role,
+            created,
+            created,
+            ip_address=client.address,
+            user_agent=client.user_agent,
+            known_at=time.monotonic(),
+        )
         self._live[session_id] = session
         metrics.sessions_created.labels(role.label).inc()
         return session, sign_token(self._secret, session_id, agent_id, created / 1_000_000)
@@ -152,8 +173,8 @@ class Sessions:
         await self._tell_ended(session_id)
         return found
 
-    async def entries(self) -> list[tuple[Session, str, str]]:
-        """Every live session with the address and user agent it was opened with, by agent."""
+    async def entries(self) -> list[Session]:
+        """Every live session, by agent."""
         return await self._database.read(lambda connection: _list(connection, now_us()))
 
     async def _look(self, session_id: str, asked: float) -> Session | None:
@@ -198,6 +219,10 @@ class Sessions:
             connection.executemany(
                 "UPDATE sessions SET last_seen_us = ? WHERE session_id = ? AND last_seen_us < ?", rows
             )
+            # Whatever an expert asks for is a sign of its life.
+            connection.executemany(
+                "UPDATE expert_registry SET last_seen_us = ? WHERE session_id = ? AND last_seen_us < ?", rows
+            )
             now = now_us()
             expired = connection.execute(
                 "SELECT session_id, agent_id FROM sessions WHERE last_seen_us <= ? OR created_us <= ?",
@@ -228,22 +253,24 @@ def session_expiry(session: Session) -> str:
 
 def _load(connection: Connection, session_id: str) -> Session | None:
     row = connection.execute(
-        "SELECT session_id, agent_id, role, created_us, last_seen_us FROM sessions WHERE session_id = ?",
+        f"SELECT {_COLUMNS} FROM sessions WHERE session_id = ?",  # noqa: S608 - names of this module
         (session_id,),
     ).fetchone()
-    return None if row is None else Session(row[0], row[1], Role[row[2].upper()], row[3], row[4])
+    return None if row is None else _read(row)
 
 
-def _list(connection: Connection, now: int) -> list[tuple[Session, str, str]]:
+def _read(row: tuple[Any, ...]) -> Session:
+    role = Role[row[2].upper()]
+    return Session(row[0], row[1], role, row[3], row[4], ip_address=row[5], user_agent=row[6])
+
+
+def _list(connection: Connection, now: int) -> list[Session]:
     rows = connection.execute(
-        "SELECT session_id, agent_id, role, created_us, last_seen_us, ip_address, user_agent FROM sessions "
+        f"SELECT {_COLUMNS} FROM sessions "  # noqa: S608 - names of this module
         "WHERE last_seen_us > ? AND created_us > ? ORDER BY agent_id, role, created_us",
         (now - IDLE_US, now - AGE_US),
     ).fetchall()
-    return [
-        (Session(row[0], row[1], Role[row[2].upper()], row[3], row[4]), str(row[5]), str(row[6]))
-        for row in rows
-    ]
+    return [_read(row) for row in rows]
 
 
 def _end_by(transaction: Transaction, session_id: str, by: str) -> bool:

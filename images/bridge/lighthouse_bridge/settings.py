@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,8 @@ class Settings:
     total_per_second: int = 0
     # How many bridges there are at most; without Redis each admits its share of a limit.
     replicas: int = 1
+    # Whose X-Forwarded-For is believed.
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     redis: RedisSettings | None = None
 
 
@@ -110,6 +113,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         ),
         replicas=int(_number(env, "LIGHTHOUSE_REPLICAS", default.replicas, 1, 1000)),
         redis=redis,
+        trusted_proxies=_networks(env.get("LIGHTHOUSE_TRUSTED_PROXIES", "")),
     )
 
 
@@ -181,3 +185,12 @@ def _roots(text: str) -> tuple[str, ...]:
         if not root.startswith("/") or ".." in root.split("/"):
             raise SettingsError(f"LIGHTHOUSE_PROJECT_ROOTS names {root!r}; each must be an absolute path.")
     return roots
+
+
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise SettingsError(
+            f"LIGHTHOUSE_TRUSTED_PROXIES is {text!r} ({error}); list addresses or networks such as 10.0.0.0/8."
+        ) from None

@@ -35,6 +35,10 @@ class Rate:
         """The rate of one of `parts` that know nothing of each other: together they keep within this one."""
         return Rate(self.count / parts, self.seconds, max(1, self.burst // parts))
 
+    def times(self, factor: int) -> Rate:
+        """A rate that is `factor` times as high."""
+        return Rate(self.count * factor, self.seconds, self.burst * factor)
+
     @property
     def interval_us(self) -> int:
         """Microseconds between two of them at an even pace."""

@@ -10,7 +10,7 @@ import msgspec
 from .approvals import told, use_approval
 from .clock import iso, now_us
 from .decisions.verdict import Decision
-from .escalations import Escalation, Limits, find_decided, find_escalation, find_open, summon
+from .escalations import Escalation, Limits, find_decided, find_escalation, find_open, require_room, summon
 from .events import EventType
 
 if TYPE_CHECKING:
@@ -149,6 +149,7 @@ def _decided(transaction: Transaction, validation: Validation, outcome: Outcome)
 
 
 def _escalate(transaction: Transaction, validation: Validation, limits: Limits) -> Outcome:
+    require_room(transaction, validation.agent_id)
     verdict, now = validation.verdict, transaction.now_us
     outcome = Outcome(verdict.decision, verdict.reason, verdict.confidence, validation.tier, validation.id)
     _submitted(transaction, validation, validation.id)

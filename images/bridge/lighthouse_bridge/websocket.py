@@ -10,7 +10,7 @@ import msgspec
 
 from . import metrics
 from . import socket_messages as m
-from .exchange import bearer_of
+from .entrance import enter
 from .logs import log
 from .problems import Problem, StoreUnavailableError
 from .subscriptions import GOING_AWAY, SESSION_ENDED, TOO_SLOW, TRY_LATER, Batch, Beat, Closing, make_filter
@@ -54,16 +54,12 @@ async def serve_socket(
 async def _authorise(bridge: Bridge, scope: Mapping[str, Any], agent_id: str) -> Session:
     if bridge.draining:
         raise Problem(503, "The bridge is shutting down.")
-    token = bearer_of(dict(scope["headers"]))
     try:
-        session = await bridge.sessions.open(token) if token else None
+        session = await enter(bridge, scope, dict(scope["headers"]), socket=True)
     except StoreUnavailableError as error:
         raise Problem(503, str(error)) from None
-    if session is None:
-        raise Problem(401, "The session token is missing or not of a live session.")
     if session.agent_id != agent_id:
         raise Problem(403, f"The agent {agent_id!r} is not this session's agent {session.agent_id!r}.")
-    await bridge.request_limits.admit(agent_id)
     return session
 
 
@@ -118,7 +114,7 @@ class _Socket:
             raise _Gone(TOO_BIG, f"a message may have {MAX_MESSAGE_BYTES} bytes")
         name = None
         try:
-            await self._bridge.request_limits.admit(self._session.agent_id)
+            await self._bridge.request_limits.admit(self._session.agent_id, self._session.role)
             message = _decode(raw)
             if isinstance(message, m.Ping):
                 await self._say(m.Pong())

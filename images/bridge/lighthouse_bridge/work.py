@@ -80,14 +80,17 @@ def give_work(
 
 
 def fetch_work(transaction: Transaction, expert_id: str, session_id: str) -> WorkItem | None:
-    """The expert's oldest work that nobody works on; asking is a sign of life. Raises Problem 404."""
+    """The expert's next work that nobody works on: of the agent it was longest not working for, the oldest. Asking
+    is a sign of life. Raises Problem 404."""
     renew_expert(transaction, expert_id)
     now = transaction.now_us
     row = transaction.connection.execute(
         "UPDATE work_items SET fetched_us = :now, fetched_session = :session WHERE work_id = ("
-        "SELECT work_id FROM work_items WHERE expert_id = :expert AND answered_us IS NULL "
-        "AND deadline_us > :now AND (fetched_us IS NULL OR fetched_session <> :session "
-        "OR (kind = 'validation' AND fetched_us <= :again)) ORDER BY sequence LIMIT 1) "
+        "SELECT w.work_id FROM work_items w WHERE w.expert_id = :expert AND w.answered_us IS NULL "
+        "AND w.deadline_us > :now AND (w.fetched_us IS NULL OR w.fetched_session <> :session "
+        "OR (w.kind = 'validation' AND w.fetched_us <= :again)) "
+        "ORDER BY (SELECT coalesce(max(d.fetched_us), 0) FROM work_items d "
+        "WHERE d.expert_id = :expert AND d.requested_by = w.requested_by), w.sequence LIMIT 1) "
         "RETURNING work_id, kind, validation_id, requested_by, payload, created_us, deadline_us",
         {"now": now, "session": session_id, "expert": expert_id, "again": now - REDELIVER_US},
     ).fetchone()

@@ -1,8 +1,10 @@
 """A real bridge process, and clients of it."""
 
+import json
 import os
 import random
 import resource
+import secrets
 import signal
 import socket
 import subprocess
@@ -15,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from lighthouse_bridge.signatures import sign
 from tests.images.bridge.postgres import Postgres
 
 REPOSITORY = Path(__file__).parents[3]
@@ -145,6 +148,21 @@ class Agent:
         if body is not None:
             options["json"] = body
         return self.bridge.http.post(path, headers=headers, **options)
+
+    def send(self, path: str, body: Any, **signing: Any) -> httpx.Response:
+        """POST a signed message; `signing` may name another nonce, unix, token, agent, signed_path or content."""
+        content = json.dumps(body).encode()
+        signature = sign(
+            signing.get("token", self.token),
+            signing.get("agent", self.agent_id),
+            "POST",
+            signing.get("signed_path", path),
+            signing.get("content", content),
+            signing.get("nonce", secrets.token_hex(16)),
+            int(signing.get("unix", time.time())),
+        )
+        headers = {**self.headers, "Content-Type": "application/json", "X-Lighthouse-Signature": signature}
+        return self.bridge.http.post(path, content=content, headers=headers)
 
     def update(
         self, path: str, content: str | None, operation: str = "update", **more: Any

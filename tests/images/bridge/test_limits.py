@@ -53,11 +53,11 @@ def admitted(agents: list[Agent], requests: int) -> tuple[int, list[httpx.Respon
 
 def test_an_agent_has_its_burst_and_is_told_when_to_come_again(start_bridge: Callable[..., Bridge]) -> None:
     own = start_bridge(LIGHTHOUSE_AGENT_PER_MINUTE="40")
-    noisy, quiet = own.join("expert"), own.join("expert")
+    noisy, quiet = own.join("builder"), own.join("builder")
     count, refused = admitted([noisy], 30)
     assert 20 <= count <= 22
     assert {int(answer.headers["Retry-After"]) for answer in refused} <= {1, 2}
-    assert "at most 40 requests in 60 s" in refused[0].json()["detail"]
+    assert "at most 40 in 60 s" in refused[0].json()["detail"]
     assert quiet.get("/experts").status_code == 200
     assert own.http.get("/ready").status_code == 200
     text = own.http.get(f"http://127.0.0.1:{own.metrics_port}/metrics").text
@@ -66,7 +66,7 @@ def test_an_agent_has_its_burst_and_is_told_when_to_come_again(start_bridge: Cal
 
 def test_all_agents_together_keep_to_the_total(start_bridge: Callable[..., Bridge]) -> None:
     own = start_bridge(LIGHTHOUSE_TOTAL_PER_SECOND="10")
-    agents = [own.join("expert") for _ in range(5)]
+    agents = [own.join("builder") for _ in range(5)]
     begin = time.monotonic()
     count, refused = admitted(agents, 60)
     assert 10 <= count <= 11 + 10 * (time.monotonic() - begin)
@@ -76,13 +76,13 @@ def test_all_agents_together_keep_to_the_total(start_bridge: Callable[..., Bridg
 def test_bridges_count_together_and_without_redis_each_keeps_to_its_share(
     two_bridges: list[Bridge], redis: Server
 ) -> None:
-    agents = [bridge.join("expert", "same") for bridge in two_bridges]
+    agents = [bridge.join("builder", "same") for bridge in two_bridges]
     count, _ = admitted(agents, 40)
     assert 20 <= count <= 22
     redis.signal(signal.SIGSTOP)
     try:
         # A fresh agent: what Redis counted is not known now, the halves of the burst are.
-        agents = [bridge.join("expert", "other") for bridge in two_bridges]
+        agents = [bridge.join("builder", "other") for bridge in two_bridges]
         begin = time.monotonic()
         count, _ = admitted(agents, 40)
         assert 20 <= count <= 22 + 40 * (time.monotonic() - begin) / 60
@@ -162,3 +162,23 @@ def test_memory_is_not_trusted_while_the_generation_is_unknown(redis: Server) ->
         await shared.close()
 
     asyncio.run(work())
+
+
+def test_roles_have_their_own_limits_and_reading_the_tree_does_not_count(
+    start_bridge: Callable[..., Bridge],
+) -> None:
+    own = start_bridge(LIGHTHOUSE_AGENT_PER_MINUTE="20")
+    counts = {role: admitted([own.join(role)], 110)[0] for role in ("builder", "expert", "operator")}
+    assert 10 <= counts["builder"] <= 13
+    assert 20 <= counts["expert"] <= 24
+    assert counts["operator"] >= 100
+    reader = own.join("builder")
+    assert {reader.get("/shadow/tree").status_code for _ in range(40)} == {200}
+
+
+def test_registrations_of_an_expert_are_limited(start_bridge: Callable[..., Bridge]) -> None:
+    agent = start_bridge().join("expert")
+    body = {"agent_id": agent.agent_id, "agent_type": "security", "capabilities": ["code_review"]}
+    codes = [agent.post("/expert/register", body).status_code for _ in range(14)]
+    assert codes[:10] == [200] * 10
+    assert 429 in codes[10:]

@@ -1,6 +1,7 @@
 """Who may do what: join keys, tokens, roles, and how sessions end."""
 
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -125,3 +126,60 @@ def test_neither_keys_nor_tokens_are_logged(bridge: Bridge, builder: Agent) -> N
     log = bridge.log.read_text()
     assert builder.token.split(":")[-1] not in log
     assert not [key for key in KEYS.values() if key in log]
+
+
+def test_a_session_is_of_the_user_agent_that_opened_it(expert: Agent) -> None:
+    moved = expert.get("/experts", headers={"User-Agent": "thief/1.0"})
+    assert (moved.status_code, "another user agent" in moved.json()["detail"]) == (401, True)
+    assert expert.get("/experts").status_code == 200
+
+
+def test_a_session_is_of_the_address_that_opened_it(start_bridge: Callable[..., Bridge]) -> None:
+    own = start_bridge(LIGHTHOUSE_TRUSTED_PROXIES="127.0.0.1, 10.0.0.0/8")
+    key = {"Authorization": f"Bearer {KEYS['expert']}"}
+
+    def joined(via: str) -> dict[str, str]:
+        headers = {**key, "X-Forwarded-For": via} if via else key
+        answer = own.http.post("/session/create", json={"agent_id": "mover"}, headers=headers)
+        return {"Authorization": f"Bearer {answer.json()['session_token']}"}
+
+    def code(headers: dict[str, str], via: str) -> int:
+        sent = {**headers, "X-Forwarded-For": via} if via else headers
+        return own.http.get("/experts", headers=sent).status_code
+
+    near = joined("192.0.2.1, 10.1.1.1")
+    assert code(near, "192.0.2.1") == 200
+    # What the client itself wrote before the proxies did is not believed.
+    assert code(near, "192.0.2.1, 192.0.2.9") == 401
+    assert code(near, "192.0.2.2") == 401
+    assert code(near, "") == 401
+    direct = joined("")
+    assert [code(direct, ""), code(direct, "192.0.2.1")] == [200, 401]
+
+
+def test_behind_a_proxy_that_is_not_trusted_the_address_is_unknown(bridge: Bridge) -> None:
+    headers = {"Authorization": f"Bearer {KEYS['expert']}", "X-Forwarded-For": "192.0.2.1"}
+    answer = bridge.http.post("/session/create", json={"agent_id": "behind"}, headers=headers)
+    token = {"Authorization": f"Bearer {answer.json()['session_token']}"}
+    for via in ({}, {"X-Forwarded-For": "192.0.2.2"}):
+        assert bridge.http.get("/experts", headers={**token, **via}).status_code == 200
+
+
+@pytest.mark.heavy  # waits for the clock
+def test_every_call_of_an_expert_is_a_sign_of_its_life(start_bridge: Callable[..., Bridge]) -> None:
+    own = start_bridge()
+    agent = own.join("expert", "lively")
+    body = {"agent_id": "lively", "agent_type": "security", "capabilities": ["code_review"]}
+    assert agent.post("/expert/register", body).status_code == 200
+    (before,) = agent.get("/experts").json()["experts"]
+    time.sleep(1.2)
+    assert agent.get("/shadow/tree").status_code == 200
+    own.stop()
+    own.start()
+    (after,) = agent.get("/experts").json()["experts"]
+    assert after["last_seen_at"] > before["last_seen_at"]
+
+
+def test_health_has_a_route_for_each_probe(bridge: Bridge) -> None:
+    for probe, status in (("live", "healthy"), ("ready", "ready"), ("startup", "healthy")):
+        assert bridge.http.get(f"/health/{probe}").json()["status"] == status

@@ -17,6 +17,7 @@ from ..exchange import reply
 from ..experts import list_experts, register_expert, renew_expert
 from ..problems import Problem
 from ..route import Route
+from ..shared import Rate
 from ..work import fetch_work, find_item
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ..escalations import Ended
     from ..exchange import Call, Reply
 
+REGISTRATIONS = Rate(60, 60, 10)
+
 
 async def register(bridge: Bridge, call: Call) -> Reply:
     """Register the session's agent as an expert; its session token serves as the expert's token."""
@@ -32,6 +35,7 @@ async def register(bridge: Bridge, call: Call) -> Reply:
     call.require_agent(body.agent_id)
     check_shape([body.agent_type, body.capabilities, body.metadata], "The registration")
     _require_judge(call)
+    await bridge.request_limits.admit_to("registrations", body.agent_id, REGISTRATIONS)
     session_id = call.session.session_id
     await bridge.database.write(
         lambda t: register_expert(

@@ -39,6 +39,24 @@ async def ready(bridge: Bridge, _call: Call) -> Reply:
     return reply(m.ReadyAnswer("ready"))
 
 
+async def live(bridge: Bridge, call: Call) -> Reply:
+    """As health, for a liveness probe."""
+    return await health(bridge, call)
+
+
+async def accepts(bridge: Bridge, call: Call) -> Reply:
+    """As ready, for a readiness probe."""
+    return await ready(bridge, call)
+
+
+async def startup(bridge: Bridge, call: Call) -> Reply:
+    """Started: the rules are loaded, and a write was committed once."""
+    if not bridge.committed_once:
+        await ready(bridge, call)
+        bridge.committed_once = True
+    return reply(m.HealthAnswer("healthy", "lighthouse-bridge"))
+
+
 async def status(bridge: Bridge, _call: Call) -> Reply:
     """What the bridge is doing, in numbers."""
 
@@ -86,6 +104,32 @@ ROUTES = (
         public=True,
         summary="Whether writes are accepted",
         answers={200: m.ReadyAnswer},
+        errors=frozenset({503}),
+    ),
+    Route(
+        method="GET",
+        path="/health/live",
+        handle=live,
+        public=True,
+        summary="Whether the process lives, for a liveness probe",
+        answers={200: m.HealthAnswer},
+    ),
+    Route(
+        method="GET",
+        path="/health/ready",
+        handle=accepts,
+        public=True,
+        summary="Whether writes are accepted, for a readiness probe",
+        answers={200: m.ReadyAnswer},
+        errors=frozenset({503}),
+    ),
+    Route(
+        method="GET",
+        path="/health/startup",
+        handle=startup,
+        public=True,
+        summary="Whether the bridge could ever write, for a startup probe",
+        answers={200: m.HealthAnswer},
         errors=frozenset({503}),
     ),
     Route(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import messages as m
+from .. import metrics
 from ..bounds import check_shape
+from ..clients import client_of
 from ..clock import iso
 from ..credentials import Role
 from ..endpoint import bearer
@@ -26,14 +28,17 @@ async def create(bridge: Bridge, call: Call) -> Reply:
     check_shape([body.ip_address, body.user_agent], "The client's description")
     role = bridge.keys.role_of(bearer(call).encode())
     if role is None:
+        metrics.violations.labels("wrong_join_key").inc()
         raise Problem(
             401,
             "The join key is missing or unknown; send Authorization: Bearer with the key of your role.",
             (("WWW-Authenticate", "Bearer"),),
         )
-    session, token = await bridge.sessions.create(
-        body.agent_id, role, body.ip_address, body.user_agent, body.metadata
-    )
+    # A session is bound to where the bridge saw it being opened; what the client says of itself is only kept.
+    told = {"ip_address": body.ip_address, "user_agent": body.user_agent}
+    metadata = {**body.metadata, "told": told} if any(told.values()) else body.metadata
+    client = client_of(call.scope, call.headers, bridge.settings.trusted_proxies)
+    session, token = await bridge.sessions.create(body.agent_id, role, client, metadata)
     return reply(
         m.SessionCreateAnswer(session.session_id, token, session_expiry(session), body.agent_id, role.label)  # type: ignore[arg-type]  # labels are the literal's values
     )
@@ -43,7 +48,13 @@ async def validate(bridge: Bridge, call: Call) -> Reply:
     """Whether a token is of a live session of that agent."""
     body: m.SessionValidateRequest = call.body
     session = await bridge.sessions.open(body.session_token)
-    return reply(m.SessionValidateAnswer(session is not None and session.agent_id == body.agent_id))
+    valid = (
+        session is not None
+        and session.agent_id == body.agent_id
+        and body.ip_address in {"", session.ip_address}
+        and body.user_agent in {"", session.user_agent}
+    )
+    return reply(m.SessionValidateAnswer(valid))
 
 
 async def end(bridge: Bridge, call: Call) -> Reply:
@@ -67,10 +78,10 @@ async def listing(bridge: Bridge, _call: Call) -> Reply:
             created_at=iso(session.created_us),
             last_seen_at=iso(session.last_seen_us),
             expires_at=session_expiry(session),
-            ip_address=ip_address,
-            user_agent=user_agent,
+            ip_address=session.ip_address,
+            user_agent=session.user_agent,
         )
-        for session, ip_address, user_agent in await bridge.sessions.entries()
+        for session in await bridge.sessions.entries()
     ]
     return reply(m.SessionsAnswer(found, len(found)))
 
