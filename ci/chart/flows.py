@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 KINDS = ("component", "label", "peers")
 PARTY_FIELDS = {*KINDS, "namespacesOf", "what"}
 FLOW_FIELDS = {"from", "to", "port", "protocol", "why"}
+OPTIONAL_FIELDS = {"when"}
 PROTOCOLS = {"TCP", "UDP", "SCTP"}
 HIGHEST_PORT = 65535
 
@@ -38,7 +39,8 @@ class Party:
 
 @dataclass(frozen=True)
 class Flow:
-    """Connections that are open. `ports` are the receiver's; if empty, the value `ports_value` lists them."""
+    """Connections that are open. `ports` are the receiver's; if empty, the value `ports_value` lists them. `when`
+    names a value without which the flow does not exist."""
 
     source: Party
     destination: Party
@@ -46,6 +48,7 @@ class Flow:
     ports_value: str
     protocols: tuple[str, ...]
     why: str
+    when: str = ""
 
 
 def read_flows(path: Path) -> tuple[Flow, ...]:
@@ -74,8 +77,8 @@ def _party(name: str, fields: Mapping[str, Any]) -> Party:
 
 def _flow(fields: Mapping[str, Any], parties: Mapping[str, Party]) -> Flow:
     shown = f"the flow {fields.get('from')} --> {fields.get('to')}"
-    if set(fields) != FLOW_FIELDS:
-        fault = sorted(set(fields) ^ FLOW_FIELDS)[0]
+    if set(fields) - OPTIONAL_FIELDS != FLOW_FIELDS:
+        fault = sorted((set(fields) - OPTIONAL_FIELDS) ^ FLOW_FIELDS)[0]
         known = ", ".join(sorted(FLOW_FIELDS))
         raise ValuesError(f"{shown} lacks or adds {fault}; a flow has exactly {known}.")
     for side in ("from", "to"):
@@ -93,7 +96,7 @@ def _flow(fields: Mapping[str, Any], parties: Mapping[str, Party]) -> Flow:
     if not fields["why"] or "\n" in fields["why"]:
         raise ValuesError(f"{shown} has no reason; write one line as `why`.")
     named = port if isinstance(port, str) else ""
-    return Flow(source, destination, ports, named, tuple(protocols), fields["why"])
+    return Flow(source, destination, ports, named, tuple(protocols), fields["why"], fields.get("when", ""))
 
 
 def _require_each_is_used(parties: Mapping[str, Party], flows: Iterable[Flow]) -> None:
@@ -109,7 +112,9 @@ def flows_section(flows: Iterable[Flow]) -> str:
     rows = tuple(flows)
     parties = {party.name: party for flow in rows for party in (flow.source, flow.destination)}
     lines = ["| From | To | Port | Why |", "|---|---|---|---|"]
-    lines += [f"| {f.source.name} | {f.destination.name} | {_ports(f)} | {f.why} |" for f in rows]
+    lines += [
+        f"| {f.source.name} | {f.destination.name} | {_ports(f)} | {f.why}{_condition(f)} |" for f in rows
+    ]
     lines += ["", "| Party | Who that is | How policies know it |", "|---|---|---|"]
     lines += [f"| {p.name} | {p.what} | {_selection(p)} |" for p in parties.values()]
     return "\n".join(lines)
@@ -118,6 +123,10 @@ def flows_section(flows: Iterable[Flow]) -> str:
 def _ports(flow: Flow) -> str:
     numbers = ", ".join(map(str, flow.ports)) or f"`{flow.ports_value}`"
     return f"{numbers} {' and '.join(flow.protocols)}"
+
+
+def _condition(flow: Flow) -> str:
+    return f"; only with `{flow.when}`" if flow.when else ""
 
 
 def _selection(party: Party) -> str:

@@ -44,6 +44,17 @@ ADMITTED: tuple[dict[str, Any], ...] = (
     {"agents": {"enabled": False}},
     {"agents": {"enabled": False}, "bridge": {"enabled": False}},
     {"bridge": {"persistence": {"existingClaim": "claim"}}},
+    {
+        "bridge": {
+            "replicas": 3,
+            "preStopSeconds": 0,
+            "database": {"host": "postgres", "existingSecret": "a", "existingTlsSecret": "b"},
+            "redis": {"host": "redis", "existingSecret": "a", "existingTlsSecret": "b"},
+            "topologySpreadConstraints": [
+                {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+            ],
+        }
+    },
     {"networkPolicies": {"denyReleaseNamespace": False}},
     {"guardrails": {"enabled": False}},
     {
@@ -58,6 +69,11 @@ ADMITTED: tuple[dict[str, Any], ...] = (
 )
 REFUSED: tuple[dict[str, Any], ...] = (
     {"bridge": {"drainSeconds": 60}},
+    {"bridge": {"replicas": 3}},
+    {"bridge": {"autoscaling": {"enabled": True}}},
+    {"bridge": {"autoscaling": {"minReplicas": 20}}},
+    {"bridge": {"redis": {"host": "redis"}}},
+    {"bridge": {"database": {"host": "postgres"}}},
     {"bridge": {"enabled": False}},
     {"bridge": {"keys": {"existingSecret": "keys"}}},
     {"bridge": {"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}},

@@ -303,6 +303,22 @@ def test_selectors_hold_whatever_the_labels_say(program: Path) -> None:
             "fuse-csi.resources.requests.cpu is 0.501 but must be at most fuse-csi.resources.limits.cpu, which is 500m",
         ),
         (
+            {"bridge": {"replicas": 3}},
+            "bridge.replicas is 3 but SQLite has one writer; set bridge.database.host",
+        ),
+        (
+            {"bridge": {"autoscaling": {"enabled": True}}},
+            "true but SQLite has one writer; set bridge.database.host",
+        ),
+        (
+            {"bridge": {"redis": {"host": "r"}}},
+            'bridge.redis.host is "r" but one bridge on SQLite shares with nobody',
+        ),
+        (
+            {"bridge": {"database": {"host": "p"}}},
+            'bridge.database.host is "p" but bridge.database.existingSecret is empty; name the Secret.',
+        ),
+        (
             {"agents": {"fuse": {"cacheMiB": 1640}}},
             "agents.fuse.resources.limits.ephemeral-storage is 2Gi but must be at least 2050Mi",
         ),

@@ -21,6 +21,7 @@ from tests.chart.chart_render import RefusedError, helm, helms
 from .conftest import CHART, helm_majors
 from .flow_scenarios import (
     COMPONENTS,
+    EXTERNAL,
     OPENING,
     SCENARIOS,
     TABLE,
@@ -59,7 +60,8 @@ def test_exactly_the_table_is_open_in_every_profile(
         here = {item.namespace for item in render.workloads()}
         default = Scenario()
         absent = [name for name in COMPONENTS if default.namespace_of(name) not in here]
-        scenario = replace(default, values={name: {"enabled": False} for name in absent})
+        external = EXTERNAL if profile == "replicas" else {}
+        scenario = replace(default, values={**external, **{name: {"enabled": False} for name in absent}})
         prove(compare(network(render, scenario), expected(scenario)))
 
 
@@ -196,7 +198,9 @@ def test_every_pod_is_isolated_by_the_policy_of_its_component(plain: Network) ->
 def test_each_rule_stands_under_its_arrow(major: int) -> None:
     program = helms()[f"helm{major}"]
     assert program
-    text = helm(program, "template", "lighthouse", CHART, "--kube-version", "1.33.0", values=OPENING)
+    policies = {**OPENING["networkPolicies"], **EXTERNAL["networkPolicies"]}
+    values = {**EXTERNAL, "networkPolicies": policies}
+    text = helm(program, "template", "lighthouse", CHART, "--kube-version", "1.33.0", values=values)
     flows = read_flows(TABLE)
     assert flows
     for flow in flows:

@@ -69,7 +69,15 @@ denied
 {{- define "lighthouse.flows.rules" -}}
 {{- $isIngress := eq .direction "ingress" -}}
 {{- range .table.flows -}}
-{{- if eq $.name (ternary .to .from $isIngress) -}}
+{{- /* Helm drops the values of a component that is disabled. */ -}}
+{{- $wanted := true -}}
+{{- with .when -}}
+{{- $wanted = $.context.Values -}}
+{{- range splitList "." . -}}
+{{- $wanted = get ($wanted | default dict) . -}}
+{{- end -}}
+{{- end -}}
+{{- if and $wanted (eq $.name (ternary .to .from $isIngress)) -}}
 {{- $other := get $.table.parties (ternary .from .to $isIngress) -}}
 {{- $ports := .port -}}
 {{- if kindIs "string" $ports -}}

@@ -51,7 +51,7 @@ class Bridge:
         self.database = self._database(settings)
         self.subscribers = Subscribers(self.feed, self.database, settings.heartbeat_seconds)
         self.shared: Shared = LocalShared() if settings.redis is None else RedisShared(settings.redis)
-        self.sessions = Sessions(self.database, secret, self.shared, alone=settings.redis is None)
+        self.sessions = Sessions(self.database, secret, self.shared, alone=settings.postgres is None)
         self.keys = JoinKeys(settings.keys_dir)
         self.request_limits = RequestLimits(
             self.shared,
@@ -75,8 +75,10 @@ class Bridge:
         await asyncio.to_thread(self.decider.load)
         await self.database.start()
         await self.shared.start()
-        with suppress(StoreUnavailableError):
-            await self.database.write(lambda transaction: resume(transaction, self.limits()))
+        # With others beside it this bridge was not missed: nobody's time is to be given again.
+        if self.settings.postgres is None:
+            with suppress(StoreUnavailableError):
+                await self.database.write(lambda transaction: resume(transaction, self.limits()))
         self._tasks = [
             asyncio.create_task(self._keep_time()),
             asyncio.create_task(self._keep_house()),

@@ -98,7 +98,8 @@ class Application:
             else:
                 answer = await self._answer(route, call)
             await call.discard_body()
-            status = await self._send(answer, send, receive, request_id)
+            http_1 = scope.get("http_version", "").startswith("1")
+            status = await self._send(answer, send, receive, request_id, http_1=http_1)
         except Exception:
             # Only a client that left, or a defect: either way there is nobody to answer properly.
             log.exception("request failed", request_id=request_id, path=scope["path"][:200])
@@ -156,12 +157,17 @@ class Application:
                 403, f"This needs the role {route.role.label!r}; the session has {session.role.label!r}."
             )
 
-    async def _send(self, answer: Reply | StreamReply, send: Send, receive: Receive, request_id: str) -> int:
+    async def _send(
+        self, answer: Reply | StreamReply, send: Send, receive: Receive, request_id: str, *, http_1: bool
+    ) -> int:
         headers = [
             (b"x-request-id", request_id.encode()),
             (b"cache-control", b"no-store"),
             (b"server", b"lighthouse"),
         ]
+        if self._bridge.draining and http_1:
+            # Whoever keeps its connection for another request would lose that one.
+            headers.append((b"connection", b"close"))
         if isinstance(answer, Reply):
             await send_reply(send, answer, headers)
             return answer.status

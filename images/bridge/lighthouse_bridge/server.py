@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # What the server has accepted but not yet written when the last request is answered.
 FLUSH_SECONDS = 0.3
+# Long enough for a client that asks steadily to be told, with an answer, that its connection ends.
+LINGER_SECONDS = 1.0
 
 
 async def serve(settings: Settings, secret: bytes) -> None:
@@ -79,8 +81,9 @@ async def serve(settings: Settings, secret: bytes) -> None:
 async def _drain(bridge: Bridge, application: Application, seconds: float) -> None:
     log.info("draining", seconds=seconds, open_requests=application.open_requests)
     bridge.stop_waiting()
-    end = time.monotonic() + seconds
-    while application.open_requests and time.monotonic() < end:
+    now = time.monotonic()
+    end, linger = now + seconds, now + min(seconds, LINGER_SECONDS)
+    while (now := time.monotonic()) < end and (application.open_requests or now < linger):
         await asyncio.sleep(0.02)
     if application.open_requests:
         log.warning("requests cut off", open_requests=application.open_requests)

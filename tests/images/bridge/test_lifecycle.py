@@ -108,6 +108,30 @@ def test_a_stop_drains(start_bridge: Callable[..., Bridge]) -> None:
     assert builder.get("/shadow/read/late.txt").text == "late"
 
 
+def test_who_asks_steadily_while_a_bridge_stops_gets_every_answer(
+    start_bridge: Callable[..., Bridge],
+) -> None:
+    own = start_bridge()
+    builder = own.join("builder")
+    answers: list[httpx.Response] = []
+    stopping = threading.Event()
+
+    def ask() -> None:
+        while not (answers and answers[-1].headers.get("connection") == "close"):
+            answers.append(builder.post("/event/store", {"event_type": "custom", "data": {}}))
+            stopping.set()
+            time.sleep(0.05)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert stopping.wait(10)
+    assert own.process is not None
+    own.process.send_signal(signal.SIGTERM)
+    asking.join(10)
+    assert {answer.status_code for answer in answers} == {200}
+    assert own.process.wait(10) == 0
+
+
 def test_a_drain_ends_in_time_though_a_request_does_not(start_bridge: Callable[..., Bridge]) -> None:
     own = start_bridge(LIGHTHOUSE_DRAIN_SECONDS="0.5")
     builder = own.join("builder")

@@ -1,0 +1,226 @@
+{{- /* The pod of a bridge, whatever keeps it. */ -}}
+{{- define "bridge.pod" -}}
+metadata:
+  labels:
+    {{- include "lighthouse.podLabels" (dict "context" . "component" "bridge") | nindent 4 }}
+  annotations:
+    {{- $own := dict "kubectl.kubernetes.io/default-container" "bridge" }}
+    {{- if not .Values.auth.existingSecret }}
+    {{- $auth := include "lighthouse.generated" (dict "context" . "secret" (include "lighthouse.bridge.authSecretName" .) "key" "auth-secret") }}
+    {{- $_ := set $own "checksum/auth" (sha256sum $auth) }}
+    {{- end }}
+    {{- toYaml (merge $own (deepCopy .Values.podAnnotations)) | nindent 4 }}
+spec:
+  serviceAccountName: {{ include "lighthouse.bridge.name" . }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+  securityContext:
+    {{- include "lighthouse.podSecurityContext" . | nindent 4 }}
+  {{- with include "lighthouse.podSettings" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- if and .Values.database.host (not .Values.topologySpreadConstraints) }}
+  topologySpreadConstraints:
+    {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+    - maxSkew: 1
+      topologyKey: {{ . }}
+      whenUnsatisfiable: ScheduleAnyway
+      labelSelector:
+        matchLabels:
+          {{- include "lighthouse.selectorLabels" (dict "context" $ "component" "bridge") | nindent 10 }}
+      matchLabelKeys: [pod-template-hash]
+    {{- end }}
+  {{- end }}
+  containers:
+    - name: bridge
+      image: {{ include "lighthouse.image" (dict "context" . "image" .Values.image) | quote }}
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      securityContext:
+        {{- include "lighthouse.securityContext" . | nindent 8 }}
+      env:
+        {{- include "lighthouse.list" (dict "own" (include "bridge.env" .) "extra" .Values.extraEnv "key" "name" "value" "bridge.extraEnv") | nindent 8 }}
+      ports:
+        - name: http
+          containerPort: 8765
+        - name: metrics
+          containerPort: 8080
+      startupProbe:
+        httpGet: {path: /health, port: http}
+        periodSeconds: 1
+        timeoutSeconds: 2
+        failureThreshold: {{ .Values.startupSeconds }}
+      livenessProbe:
+        httpGet: {path: /health, port: http}
+        periodSeconds: 10
+        timeoutSeconds: 5
+        failureThreshold: 3
+      readinessProbe:
+        httpGet: {path: /ready, port: http}
+        periodSeconds: 5
+        timeoutSeconds: 3
+        failureThreshold: 2
+      {{- if and .Values.database.host (gt (int .Values.preStopSeconds) 0) }}
+      lifecycle:
+        # Until every node has heard that this pod takes no new connections.
+        preStop: {sleep: {seconds: {{ .Values.preStopSeconds }}}}
+      {{- end }}
+      resources:
+        {{- toYaml .Values.resources | nindent 8 }}
+      volumeMounts:
+        {{- include "lighthouse.list" (dict "own" (include "bridge.volumeMounts" .) "extra" .Values.extraVolumeMounts "key" "mountPath" "value" "bridge.extraVolumeMounts") | nindent 8 }}
+  volumes:
+    {{- include "lighthouse.list" (dict "own" (include "bridge.volumes" .) "extra" .Values.extraVolumes "key" "name" "value" "bridge.extraVolumes") | nindent 4 }}
+{{- end -}}
+
+{{- define "bridge.env" }}
+{{- with .Values.database }}
+{{- if .host }}
+- name: LIGHTHOUSE_DATABASE_HOST
+  value: {{ .host | quote }}
+- name: LIGHTHOUSE_DATABASE_PORT
+  value: {{ .port | quote }}
+- name: LIGHTHOUSE_DATABASE_NAME
+  value: {{ .name | quote }}
+- name: LIGHTHOUSE_DATABASE_SECRET_DIR
+  value: /etc/lighthouse/database
+- name: LIGHTHOUSE_DATABASE_TLS_DIR
+  value: /etc/lighthouse/database-tls
+{{- with .readHost }}
+- name: LIGHTHOUSE_DATABASE_READ_HOST
+  value: {{ . | quote }}
+{{- end }}
+{{- else }}
+- name: LIGHTHOUSE_EVENT_STORE_PATH
+  value: /var/lib/lighthouse/events.db
+{{- end }}
+{{- end }}
+{{- with .Values.redis }}
+{{- if .host }}
+- name: LIGHTHOUSE_REDIS_URL
+  value: {{ printf "rediss://%s:%v" .host .port | quote }}
+- name: LIGHTHOUSE_REDIS_MODE
+  value: {{ ternary "cluster" "standalone" .cluster }}
+- name: LIGHTHOUSE_REDIS_USERNAME
+  value: {{ .username | quote }}
+- name: LIGHTHOUSE_REDIS_PASSWORD_FILE
+  value: /etc/lighthouse/redis/password
+- name: LIGHTHOUSE_REDIS_CA_FILE
+  value: /etc/lighthouse/redis-tls/ca.crt
+{{- if .clientCertificate }}
+- name: LIGHTHOUSE_REDIS_CERTIFICATE_FILE
+  value: /etc/lighthouse/redis-tls/tls.crt
+- name: LIGHTHOUSE_REDIS_KEY_FILE
+  value: /etc/lighthouse/redis-tls/tls.key
+{{- end }}
+{{- end }}
+{{- end }}
+- name: LIGHTHOUSE_REPLICAS
+  value: {{ ternary .Values.autoscaling.maxReplicas .Values.replicas .Values.autoscaling.enabled | quote }}
+- name: LIGHTHOUSE_AGENT_PER_MINUTE
+  value: {{ int64 .Values.limits.agentPerMinute | quote }}
+- name: LIGHTHOUSE_TOTAL_PER_SECOND
+  value: {{ int64 .Values.limits.totalPerSecond | quote }}
+- name: LIGHTHOUSE_VALIDATION_WAIT_SECONDS
+  value: {{ .Values.waits.validationSeconds | quote }}
+- name: LIGHTHOUSE_EXPERT_SECONDS
+  value: {{ .Values.waits.expertSeconds | quote }}
+- name: LIGHTHOUSE_REVIEW_SECONDS
+  value: {{ .Values.waits.reviewSeconds | quote }}
+- name: LIGHTHOUSE_AUTH_SECRET_FILE
+  value: /etc/lighthouse/auth/auth-secret
+- name: LIGHTHOUSE_KEYS_DIR
+  value: /etc/lighthouse/keys
+- name: LIGHTHOUSE_DRAIN_SECONDS
+  value: {{ .Values.drainSeconds | quote }}
+- name: LIGHTHOUSE_LOG_LEVEL
+  value: {{ .Values.logLevel }}
+{{- with .Values.projectRoots }}
+- name: LIGHTHOUSE_PROJECT_ROOTS
+  value: {{ join ":" . | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "bridge.volumeMounts" }}
+{{- if .Values.database.host }}
+- name: database
+  mountPath: /etc/lighthouse/database
+  readOnly: true
+- name: database-tls
+  mountPath: /etc/lighthouse/database-tls
+  readOnly: true
+{{- else }}
+- name: data
+  mountPath: /var/lib/lighthouse
+{{- end }}
+{{- if .Values.redis.host }}
+- name: redis
+  mountPath: /etc/lighthouse/redis
+  readOnly: true
+- name: redis-tls
+  mountPath: /etc/lighthouse/redis-tls
+  readOnly: true
+{{- end }}
+- name: auth
+  mountPath: /etc/lighthouse/auth
+  readOnly: true
+- name: keys
+  mountPath: /etc/lighthouse/keys
+  readOnly: true
+- name: tmp
+  mountPath: /tmp
+{{- end }}
+
+{{- define "bridge.volumes" }}
+{{- if .Values.database.host }}
+{{- /* Whole Secrets: a client's certificate may be in them, and keys that are not there would hold up the pod. */}}
+- name: database
+  secret:
+    secretName: {{ .Values.database.existingSecret | quote }}
+    defaultMode: 0440
+- name: database-tls
+  secret:
+    secretName: {{ .Values.database.existingTlsSecret | quote }}
+    defaultMode: 0440
+{{- else }}
+- name: data
+  {{- if .Values.persistence.enabled }}
+  persistentVolumeClaim:
+    claimName: {{ .Values.persistence.existingClaim | default (include "lighthouse.bridge.name" .) | quote }}
+  {{- else }}
+  emptyDir:
+    sizeLimit: {{ index .Values.resources.limits "ephemeral-storage" | toJson }}
+  {{- end }}
+{{- end }}
+{{- if .Values.redis.host }}
+- name: redis
+  secret:
+    secretName: {{ .Values.redis.existingSecret | quote }}
+    defaultMode: 0440
+- name: redis-tls
+  secret:
+    secretName: {{ .Values.redis.existingTlsSecret | quote }}
+    defaultMode: 0440
+{{- end }}
+- name: auth
+  secret:
+    secretName: {{ .Values.auth.existingSecret | default (include "lighthouse.bridge.authSecretName" .) | quote }}
+    defaultMode: 0440
+    items:
+      - key: auth-secret
+        path: auth-secret
+- name: keys
+  secret:
+    secretName: {{ .Values.keys.existingSecret | default (include "lighthouse.bridge.keysSecretName" .) | quote }}
+    defaultMode: 0440
+    items:
+      - key: expert
+        path: expert
+      - key: builder
+        path: builder
+      - key: operator
+        path: operator
+- name: tmp
+  emptyDir:
+    sizeLimit: {{ .Values.tmpSize | toJson }}
+{{- end }}
