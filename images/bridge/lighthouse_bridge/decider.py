@@ -125,14 +125,14 @@ class Decider:
                 self._follow_generation()
                 entry = self._cache.get(key)
                 if entry is None or entry[0] <= time.monotonic():
-                    metrics.cache_lookups.labels("miss").inc()
+                    metrics.child(metrics.cache_lookups, "miss").inc()
                     return None
                 self._cache.move_to_end(key)
         except Exception as error:
             self._memory.failed(type(error).__name__)
             return None
         self._memory.succeeded()
-        metrics.cache_lookups.labels("hit").inc()
+        metrics.child(metrics.cache_lookups, "hit").inc()
         return entry[1]
 
     def _follow_generation(self) -> None:

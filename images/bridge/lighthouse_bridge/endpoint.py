@@ -46,8 +46,11 @@ class Application:
         by_path: dict[str, list[Route]] = {}
         for route in routes:
             by_path.setdefault(route.path, []).append(route)
+        endpoints = {path: _Endpoint(self, same) for path, same in by_path.items()}
+        # Most requests are for paths without parameters: finding those needs no search.
+        self._literal = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
         self._router = Router(
-            [StarletteRoute(path, _Endpoint(self, same), methods=None) for path, same in by_path.items()],
+            [StarletteRoute(path, endpoint, methods=None) for path, endpoint in endpoints.items()],
             redirect_slashes=False,
             default=self._unknown,
         )
@@ -57,7 +60,7 @@ class Application:
         """Serve one request."""
         if scope["type"] == "http":
             scope["path_params"] = {}
-            await self._router(scope, receive, send)
+            await self._literal.get(scope["path"], self._router)(scope, receive, send)
         elif scope["type"] == "websocket":
             await self._serve_socket(scope, receive, send)
 
@@ -85,9 +88,9 @@ class Application:
     ) -> None:
         """Answer one request by its route, or refuse it: 405 when `allow` lists methods, else 404."""
         started = time.perf_counter()
-        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        call = Call(scope, receive, request_id)
+        call = Call(scope, receive)
+        given = call.header("x-request-id")
+        request_id = call.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         self.open_requests += 1
         metrics.requests_open.inc()
         status = 500
@@ -112,9 +115,9 @@ class Application:
         method = call.scope["method"]
         label = method if method in _METHODS else "other"
         template = route.path if route else "wrong-method" if known else "unmatched"
-        metrics.requests.labels(label, template, str(status)).inc()
+        metrics.child(metrics.requests, label, template, str(status)).inc()
         if template != "/events/stream":
-            metrics.request_seconds.labels(template).observe(seconds)
+            metrics.child(metrics.request_seconds, template).observe(seconds)
         quiet = template in _PROBES and status == 200
         session = call.session_
         (log.debug if quiet else log.info)(

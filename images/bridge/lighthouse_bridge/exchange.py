@@ -90,10 +90,10 @@ class Call:
         "session_",
     )
 
-    def __init__(self, scope: Mapping[str, Any], receive: Receive, request_id: str) -> None:
+    def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
         self.scope = scope
         self.receive = receive
-        self.request_id = request_id
+        self.request_id = ""
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.parameters: dict[str, str] = dict(scope.get("path_params", {}))
         self.session_: Session | None = None
@@ -129,18 +129,21 @@ class Call:
         declared = self.header("content-length")
         if declared.isdigit() and int(declared) > limit:
             raise Problem(413, f"The body has {declared} bytes; at most {limit} are allowed.")
-        body = bytearray()
-        more = True
+        pieces: list[bytes] = []
+        size, more = 0, True
         while more:
             piece, more = await self._next_piece()
-            body += piece
-            if len(body) > limit:
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
                 raise Problem(413, f"The body has more than {limit} bytes.")
-        return bytes(body)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def discard_body(self) -> None:
         """Read what is left of the body, within bounds: a client that is still sending when the connection
         closes never sees the answer."""
+        if not self._unread:
+            return
         left = DISCARD_BYTES
         with suppress(Problem, TimeoutError):
             async with asyncio.timeout(DISCARD_SECONDS):

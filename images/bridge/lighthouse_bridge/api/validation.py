@@ -57,7 +57,7 @@ async def validate(bridge: Bridge, call: Call) -> Reply:
     elif review:
         cache_hit = True
     seconds = time.perf_counter() - started
-    metrics.validation_seconds.labels(outcome.tier, outcome.decision.label).observe(seconds)
+    metrics.child(metrics.validation_seconds, outcome.tier, outcome.decision.label).observe(seconds)
     return _answer(body, validation, outcome, cache_hit=cache_hit, seconds=seconds)
 
 
