@@ -184,6 +184,14 @@ def helm3() -> None:
 
 @main.command()
 @_guarded
+def opa() -> None:
+    """Print the folder with the policy server OPA, for tests and benches of rules in Rego."""
+    with Steps() as steps:
+        click.echo(toolchain.go_tool(toolchain.OPA, steps))
+
+
+@main.command()
+@_guarded
 def url() -> None:
     """Print the bridge's address as the host sees it."""
     click.echo(release.service_url(release.bridge_service(_local(), RELEASE, NAMESPACE)))

@@ -143,6 +143,7 @@ ACTIONLINT = GoTool(
     ("actionlint",),
 )
 HELM3 = GoTool("helm3", "helm.sh/helm/v3", ("helm.sh/helm/v3/cmd/helm",), ("helm",), ldflags=_helm3_ldflags())
+OPA = GoTool("opa", "github.com/open-policy-agent/opa", ("github.com/open-policy-agent/opa",), ("opa",))
 
 
 def go_version() -> str:
