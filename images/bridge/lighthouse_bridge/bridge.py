@@ -158,6 +158,7 @@ class Bridge:
             await asyncio.sleep(self.settings.rules_reload_seconds)
             before = self.decider.version
             await asyncio.to_thread(self.decider.reload_if_changed)
+            metrics.loop_tasks.set(len(asyncio.all_tasks()))
             if self.decider.version != before:
                 # Away, its generation is unknown to all, so nothing remembered counts in any case.
                 with suppress(SharedAwayError):

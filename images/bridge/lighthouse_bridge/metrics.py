@@ -122,6 +122,9 @@ def violation_counts() -> dict[str, int]:
 requests_open = Gauge(
     "lighthouse_bridge_http_requests_in_flight", "HTTP requests being answered.", registry=REGISTRY
 )
+loop_tasks = Gauge(
+    "lighthouse_bridge_tasks", "Tasks of the event loop, sampled every few seconds.", registry=REGISTRY
+)
 pending_validations = Gauge(
     "lighthouse_bridge_pending_validations", "Validations that wait for review.", registry=REGISTRY
 )
