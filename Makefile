@@ -14,7 +14,7 @@ REPORTS ?= build/scan
 export CLUSTER NODE_NETWORK POD_NETWORK SERVICE_NETWORK LIGHTHOUSE_CACHE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status kubeconfig tools url load install check test test-scan scan evidence bench-fuse bench-harness generate format
+.PHONY: help up down status kubeconfig tools url load install check test test-scan scan evidence bench-bridge bench-fuse bench-harness generate format
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ evidence: ## Run all proofs and write docs/evidence.md from their results
 
 bench-fuse: ## Compare the FUSE mount with the native file system, passthrough_ll and pyfuse3
 	@$(PYTHON) -m tests.bench.fuse
+
+bench-bridge: ## Put the bridge under load and compare it with a policy server (ARGS="--seconds 10 --endurance 30" is short)
+	@$(PYTHON) -m ci bench-bridge $(ARGS)
 
 bench-harness: ## Compare the chart harness with helm-unittest
 	@$(PYTHON) -m ci bench-harness

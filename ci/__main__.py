@@ -285,5 +285,19 @@ def bench_harness() -> None:
     raise SystemExit(proofs.program(["tests/harness/bench.py"], programs))
 
 
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1)
+@_guarded
+def bench_bridge(arguments: tuple[str, ...]) -> None:
+    """Put the bridge under load and compare it with a policy server that has the same rules."""
+    with Steps() as steps:
+        programs = {
+            "LOAD": toolchain.go_tool(toolchain.LOAD, steps) / "load",
+            "OPA": toolchain.go_tool(toolchain.OPA, steps) / "opa",
+            "PYTHONPATH": ROOT / "images" / "bridge",
+        }
+    raise SystemExit(proofs.program(["-m", "tests.bench.bridge", *arguments], programs))
+
+
 if __name__ == "__main__":
     main()

@@ -143,6 +143,8 @@ ACTIONLINT = GoTool(
     ("actionlint",),
 )
 HELM3 = GoTool("helm3", "helm.sh/helm/v3", ("helm.sh/helm/v3/cmd/helm",), ("helm",), ldflags=_helm3_ldflags())
+# The load tool is this repository's own; its version is that of the repository.
+LOAD = GoTool("load", "lighthouse/ci/tools/load", (".",), ("load",), release="0.1.0")
 OPA = GoTool("opa", "github.com/open-policy-agent/opa", ("github.com/open-policy-agent/opa",), ("opa",))
 
 
