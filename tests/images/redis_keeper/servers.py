@@ -1,0 +1,248 @@
+"""Real Redis servers on loopback, as the chart runs them: TLS alone, users from a file, an address each."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from lighthouse_redis_keeper.keeper import Keeper
+from lighthouse_redis_keeper.planner import Target
+from lighthouse_redis_keeper.server import Server
+from lighthouse_redis_keeper.settings import Access, KeeperSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from lighthouse_redis_keeper.topology import View
+
+PASSWORDS = {name: f"{name}-password" for name in ("bridge", "exporter", "keeper", "replication")}
+RULES = (
+    "user default off resetpass\n"
+    "user bridge on ~lighthouse:* &lighthouse:* -@all +get +set +ping +cluster|slots +command\n"
+    "user exporter on -@all +ping +info\n"
+    "user keeper on ~* -@all +ping +info +cluster +config|get +config|set +acl|setuser +migrate +restore "
+    "+restore-asking +asking +get +set +del\n"
+    "user replication on -@all +psync +replconf +ping\n"
+)
+NODE_TIMEOUT_MS = 1500
+
+
+def wait_for(holds: Callable[[], bool], what: str, seconds: float = 60) -> float:
+    """Wait until it holds; returns how long that took."""
+    begin = time.monotonic()
+    while not holds():
+        assert time.monotonic() - begin < seconds, f"not within {seconds:g} s: {what}"
+        time.sleep(0.1)
+    return time.monotonic() - begin
+
+
+def certificate(
+    folder: Path, addresses: list[str], authority: tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
+) -> int:
+    """Write a server's certificate and key; returns its serial number."""
+    ca, ca_key = authority
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(tz=datetime.UTC)
+    names = [x509.IPAddress(ip_address(address)) for address in addresses]
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis")]))
+        .issuer_name(ca.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    for name, content in (
+        ("tls.key", secret),
+        ("tls.crt", made.public_bytes(serialization.Encoding.PEM)),
+        ("ca.crt", ca.public_bytes(serialization.Encoding.PEM)),
+    ):
+        (folder / name).write_bytes(content)
+    return made.serial_number
+
+
+def new_authority() -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """An authority that signs certificates."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
+    now = datetime.datetime.now(tz=datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=2))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return made, key
+
+
+def free_port() -> int:
+    """A port on which nothing listens, with its bus port ten thousand above."""
+    for port in range(21000 + os.getpid() % 5000, 40000):
+        with socket.socket() as one, socket.socket() as two:
+            try:
+                one.bind(("", port))
+                two.bind(("", port + 10000))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is free")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalSettings(KeeperSettings):
+    """Settings by which pods are found on loopback."""
+
+    site: Site
+
+    def host(self, pod: int) -> str:
+        return self.site.address(pod)
+
+
+@dataclass
+class Site:
+    """Servers that stand for the pods of a release; an address changes with each start, as a pod's does."""
+
+    folder: Path
+    size: int = 6
+    places: int = 3
+    port: int = field(default_factory=free_port)
+    generation: dict[int, int] = field(default_factory=dict)
+    processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.users, self.tls = self.folder / "users", self.folder / "tls"
+        for path in (self.users, self.tls):
+            path.mkdir()
+        for name, password in PASSWORDS.items():
+            (self.users / name).write_text(password)
+        self.rules = self.folder / "rules.acl"
+        self.rules.write_text(RULES)
+        self.authority = new_authority()
+        self.renew()
+        self.access = Access(users=self.users, authority=self.tls / "ca.crt", port=self.port)
+
+    def renew(self) -> int:
+        """Write another certificate over the one that is there; returns its serial number."""
+        addresses = [f"127.0.{generation}.{10 + n}" for generation in range(1, 9) for n in range(12)]
+        return certificate(self.tls, addresses, self.authority)
+
+    def address(self, pod: int) -> str:
+        """Where a pod is, or was last."""
+        return f"127.0.{self.generation.get(pod, 1)}.{10 + pod}"
+
+    def keeper(self, primaries: int = 3, replicas: int = 1) -> Keeper:
+        """A keeper of these pods."""
+        return Keeper(self.settings(primaries, replicas))
+
+    def settings(self, primaries: int = 3, replicas: int = 1) -> LocalSettings:
+        """What a keeper of these pods is told."""
+        return LocalSettings(
+            access=self.access, name="redis", domain="nodes", target=Target(primaries, replicas), site=self
+        )
+
+    def start(self, *pods: int) -> None:
+        """Start pods with their volumes."""
+        program = shutil.which("redis-server")
+        assert program, "redis-server is not installed: run 'make up' once"
+        for pod in pods:
+            data = self.folder / f"data-{pod}"
+            data.mkdir(exist_ok=True)
+            users = self.folder / f"users-{pod}.acl"
+            users.write_text(self._users())
+            options = {
+                "bind": self.address(pod), "port": 0, "tls-port": self.port, "dir": data, "aclfile": users,
+                "tls-cert-file": self.tls / "tls.crt", "tls-key-file": self.tls / "tls.key",
+                "tls-ca-cert-file": self.tls / "ca.crt", "tls-cluster": "yes", "tls-replication": "yes",
+                "tls-auth-clients": "optional", "cluster-enabled": "yes", "appendonly": "yes",
+                "cluster-node-timeout": NODE_TIMEOUT_MS, "cluster-announce-ip": self.address(pod),
+                "cluster-announce-hostname": f"redis-{pod}.nodes", "cluster-allow-replica-migration": "no",
+                "masteruser": "replication", "masterauth": self._password("replication"),
+                "syslog-ident": f"machine-{pod % self.places}", "repl-diskless-sync-delay": 0,
+            }  # fmt: skip
+            words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+            with (self.folder / f"log-{pod}").open("ab") as log:
+                self.processes[pod] = subprocess.Popen([program, *words], stdout=log, stderr=log)
+
+    def stop(self, *pods: int, number: int = signal.SIGKILL) -> None:
+        """End pods."""
+        for pod in pods:
+            self.processes[pod].send_signal(number)
+        for pod in pods:
+            self.processes.pop(pod).wait(20)
+
+    def move(self, *pods: int) -> None:
+        """Let the next start of pods have another address."""
+        for pod in pods:
+            self.generation[pod] = self.generation.get(pod, 1) + 1
+
+    def lose(self, pod: int) -> None:
+        """Lose a stopped pod's volume."""
+        shutil.rmtree(self.folder / f"data-{pod}")
+
+    def close(self) -> None:
+        """End everything."""
+        self.stop(*list(self.processes))
+
+    def ask(self, pod: int, *words: str | int) -> str:
+        """A pod's answer to the keeper's user."""
+        server = Server(self.address(pod), self.access)
+        try:
+            return server.text(*words)
+        finally:
+            server.close()
+
+    def view(self, pod: int) -> View:
+        """What a pod's node says."""
+        server = Server(self.address(pod), self.access)
+        try:
+            return server.view(pod)
+        finally:
+            server.close()
+
+    def _password(self, user: str) -> str:
+        return (self.users / user).read_text().splitlines()[0]
+
+    def _users(self) -> str:
+        lines = []
+        for line in RULES.splitlines():
+            name = line.split()[1]
+            words = (self.users / name).read_text().splitlines() if name != "default" else []
+            digests = " ".join(f"#{hashlib.sha256(word.encode()).hexdigest()}" for word in words)
+            lines.append(f"{line} {digests}".rstrip())
+        return "\n".join(lines) + "\n"
+
+
+def settle(keeper: Keeper, seconds: float = 60) -> float:
+    """Let a keeper work until it is done; returns how long that took."""
+
+    def step() -> bool:
+        keeper.step()
+        return keeper.done
+
+    return wait_for(step, "the cluster is as it should be", seconds)
