@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from lighthouse_harness.network_flows import Flow
 
 TABLE = CHART / "files" / "flows.yaml"
-COMPONENTS = ("bridge", "agents", "fuse-csi")
-CAPABILITY = {"lighthouse.dev/access-bridge": "true"}
+COMPONENTS = ("bridge", "agents", "fuse-csi", "redis")
+BESIDE_BRIDGE = ("bridge", "redis")
+"""Those in the release's own namespace."""
+CAPABILITY = {"lighthouse.dev/access-bridge": "true", "lighthouse.dev/access-redis": "true"}
 EVERY_PROTOCOL = ["TCP", "UDP", "SCTP"]
 LISTENING = tuple(Port(number, "TCP", f"p{number}") for number in (8080, 8081, 8765))
 BUILDERS = "10.250.0.0/24"
@@ -54,11 +56,11 @@ class Scenario:
     @property
     def components(self) -> tuple[str, ...]:
         """Those that are installed."""
-        return tuple(name for name in COMPONENTS if self.values.get(name, {}).get("enabled", True))
+        return tuple(name for name in COMPONENTS if self.values.get(name, {}).get("enabled", name != "redis"))
 
     def namespace_of(self, component: str) -> str:
         """Where a component runs."""
-        return self.namespace if component == "bridge" else f"{self.namespace}-{component}"
+        return self.namespace if component in BESIDE_BRIDGE else f"{self.namespace}-{component}"
 
 
 OPENING: dict[str, Any] = {
@@ -85,6 +87,7 @@ VALUE_PORTS: dict[str, tuple[int, ...]] = {
     "networkPolicies.database.ports": (5432,),
     "networkPolicies.redis.ports": (6380,),
 }
+PEERS = {"clients": ["builders", "ci/hook"], "monitoring": ["monitoring/prometheus"]}
 STRAYING_LABELS: dict[str, Any] = {
     "global": {"commonLabels": CAPABILITY},
     **{name: {"podLabels": CAPABILITY, "extraLabels": CAPABILITY} for name in COMPONENTS},
@@ -102,9 +105,7 @@ REST = [
 ]
 SCENARIOS = {
     "default": Scenario(),
-    "clients and Prometheus admitted": Scenario(
-        OPENING, {"clients": ["builders", "ci/hook"], "monitoring": ["monitoring/prometheus"]}
-    ),
+    "clients and Prometheus admitted": Scenario(OPENING, PEERS),
     "DNS of OpenShift": Scenario(
         {"networkPolicies": {"dns": {"peers": [named("openshift-dns")], "ports": [5353]}}},
         dns="openshift-dns/dns",
@@ -115,6 +116,15 @@ SCENARIOS = {
     ),
     "without driver": Scenario({"fuse-csi": {"enabled": False}}),
     "bridge alone": Scenario({"fuse-csi": {"enabled": False}, "agents": {"enabled": False}}),
+    "with Redis": Scenario(OPENING | {"redis": {"enabled": True}}, PEERS),
+    "Redis alone": Scenario(
+        {
+            "redis": {"enabled": True},
+            "bridge": {"enabled": False},
+            "agents": {"enabled": False},
+            "fuse-csi": {"enabled": False},
+        }
+    ),
     "driver alone": Scenario({"bridge": {"enabled": False}, "agents": {"enabled": False}}),
     "capabilities on everything": Scenario(STRAYING_LABELS),
     "another release": Scenario(release="shop", namespace="team"),
@@ -131,8 +141,8 @@ SCENARIOS = {
 def neighbours(scenario: Scenario) -> list[Object]:
     """Pods of others in our namespaces, one without labels and one with every capability each."""
     return [
-        workload(f"{scenario.namespace_of(component)}/{name}", labels, *LISTENING)
-        for component in scenario.components
+        workload(f"{namespace}/{name}", labels, *LISTENING)
+        for namespace in sorted({scenario.namespace_of(component) for component in scenario.components})
         for name, labels in (("unlabelled", {}), ("labelled", CAPABILITY))
     ]
 
@@ -167,9 +177,14 @@ def endpoints(party: Party, scenario: Scenario) -> list[str]:
     prefix = scenario.release if "lighthouse" in scenario.release else f"{scenario.release}-lighthouse"
     if party.component:
         return [f"{scenario.namespace_of(name)}/{prefix}-{name}*" for name in present]
-    assert {party.label: "true"} == CAPABILITY, f"say in this test which pods should have {party.label}"
-    agents = [f"{scenario.namespace_of(name)}/{prefix}-agents-*" for name in present if name == "agents"]
-    return agents + [f"{scenario.namespace_of(name)}/labelled" for name in present]
+    assert party.label in CAPABILITY, f"say in this test which pods should have {party.label}"
+    wearers = {
+        "lighthouse.dev/access-bridge": ("agents", "-*"),
+        "lighthouse.dev/access-redis": ("redis", "-keeper"),
+    }
+    component, rest = wearers[party.label]
+    ours = [f"{scenario.namespace_of(name)}/{prefix}-{name}{rest}" for name in present if name == component]
+    return ours + [f"{scenario.namespace_of(name)}/labelled" for name in present]
 
 
 def expected(scenario: Scenario) -> tuple[Flow, ...]:

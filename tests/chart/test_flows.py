@@ -22,7 +22,6 @@ from .conftest import CHART, helm_majors
 from .flow_scenarios import (
     COMPONENTS,
     EXTERNAL,
-    OPENING,
     SCENARIOS,
     TABLE,
     Scenario,
@@ -43,6 +42,9 @@ if TYPE_CHECKING:
     from lighthouse_harness.tally import Prover
 
 
+WITH_REDIS = SCENARIOS["with Redis"].values
+
+
 @pytest.mark.parametrize("major", helm_majors())
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_exactly_the_table_is_open(name: str, major: int, renderer: Renderer, prove: Prover) -> None:
@@ -57,11 +59,13 @@ def test_exactly_the_table_is_open_in_every_profile(
 ) -> None:
     assert profile
     for render in renders:
-        here = {item.namespace for item in render.workloads()}
-        default = Scenario()
-        absent = [name for name in COMPONENTS if default.namespace_of(name) not in here]
+        here = {item.labels.get("app.kubernetes.io/component") for item in render.workloads()}
         external = EXTERNAL if profile == "replicas" else {}
-        scenario = replace(default, values={**external, **{name: {"enabled": False} for name in absent}})
+        enabled = {name: {**external.get(name, {}), "enabled": name in here} for name in COMPONENTS}
+        monitored = render.values["networkPolicies"]["monitoring"]
+        scenario = Scenario(
+            {**external, **enabled}, {"monitoring": ["monitoring/prometheus"]} if monitored else {}
+        )
         prove(compare(network(render, scenario), expected(scenario)))
 
 
@@ -198,8 +202,8 @@ def test_every_pod_is_isolated_by_the_policy_of_its_component(plain: Network) ->
 def test_each_rule_stands_under_its_arrow(major: int) -> None:
     program = helms()[f"helm{major}"]
     assert program
-    policies = {**OPENING["networkPolicies"], **EXTERNAL["networkPolicies"]}
-    values = {**EXTERNAL, "networkPolicies": policies}
+    opened = WITH_REDIS["networkPolicies"]
+    values = {**EXTERNAL, **WITH_REDIS, "networkPolicies": {**opened, **EXTERNAL["networkPolicies"]}}
     text = helm(program, "template", "lighthouse", CHART, "--kube-version", "1.33.0", values=values)
     flows = read_flows(TABLE)
     assert flows

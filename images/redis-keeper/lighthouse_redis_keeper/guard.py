@@ -11,7 +11,6 @@ import structlog
 from lighthouse_redis_keeper.accounts import user_commands
 from lighthouse_redis_keeper.errors import NodeError
 from lighthouse_redis_keeper.server import Server
-from lighthouse_redis_keeper.topology import ordinal_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,12 +109,11 @@ class Guard:
             if name.startswith("slave") and "state=online" in text:
                 fields = dict(part.split("=", 1) for part in text.split(","))
                 offsets[fields["ip"]] = int(fields["offset"])
+        if not offsets:
+            return []
         following = [m for m in view.members.values() if m.primary == view.me.id and not m.failed]
-        online = [
-            m for m in following if (m.ip in offsets or m.host in offsets) and ordinal_of(m.host) is not None
-        ]
-        online.sort(key=lambda m: -max(offsets.get(m.ip, 0), offsets.get(m.host, 0)))
-        return [m.host for m in online]
+        following.sort(key=lambda member: -offsets.get(member.ip, 0))
+        return [member.host for member in following if member.host]
 
     def _is_replica_within(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds

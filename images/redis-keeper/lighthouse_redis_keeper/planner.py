@@ -92,13 +92,15 @@ class Situation:
         return frozenset(
             name
             for name, seen in self.absent.items()
-            if all(member.failed for member in seen)
-            and all(self._cannot_return(member.host) for member in seen)
+            if any(member.failed for member in seen)  # a failure is what most primaries agree on
+            and (pod := pod_named(seen)) is not None
+            and (pod in self.views or pod >= self.target.size)
         )
 
-    def _cannot_return(self, host: str) -> bool:
-        ordinal = ordinal_of(host)
-        return ordinal is not None and (ordinal in self.views or ordinal >= self.target.size)
+
+def pod_named(seen: list[Member]) -> int | None:
+    """The pod of a node by what others call it; not all have heard its name."""
+    return next((pod for member in seen if (pod := ordinal_of(member.host)) is not None), None)
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def _rescue(situation: Situation) -> list[Action]:
         if heirs:
             actions.append(TakeOver(min(heirs), name))
         elif empty:
-            same = [pod for pod in empty if pod == ordinal_of(seen[0].host)]
+            same = [pod for pod in empty if pod == pod_named(seen)]
             actions.append(ClaimSlots(min(same or empty), lost, name))
     return actions
 

@@ -10,6 +10,7 @@ import structlog
 from lighthouse_redis_keeper.errors import NodeError
 from lighthouse_redis_keeper.keeper import REQUEST_KEY, REQUEST_MS, Nodes
 from lighthouse_redis_keeper.planner import Situation, is_drained
+from lighthouse_redis_keeper.topology import ordinal_of
 
 if TYPE_CHECKING:
     from lighthouse_redis_keeper.settings import KeeperSettings
@@ -44,7 +45,9 @@ def scale(settings: KeeperSettings, seconds: float) -> bool:
 
 
 def _leaving(situation: Situation) -> bool:
-    return any(pod >= situation.target.size for pod in situation.views)
+    members = [member for view in situation.views.values() for member in view.members.values()]
+    ordinals = [ordinal_of(member.host) for member in members if not member.failed]
+    return any(pod is not None and pod >= situation.target.size for pod in ordinals)
 
 
 def _ask(nodes: Nodes, situation: Situation) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -26,19 +27,11 @@ from lighthouse_redis_keeper.settings import Access, KeeperSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from lighthouse_redis_keeper.topology import View
 
 PASSWORDS = {name: f"{name}-password" for name in ("bridge", "exporter", "keeper", "replication")}
-RULES = (
-    "user default off resetpass\n"
-    "user bridge on ~lighthouse:* &lighthouse:* -@all +get +set +ping +cluster|slots +command\n"
-    "user exporter on -@all +ping +info\n"
-    "user keeper on ~* -@all +ping +info +cluster +config|get +config|set +acl|setuser +migrate +restore "
-    "+restore-asking +asking +get +set +del\n"
-    "user replication on -@all +psync +replconf +ping\n"
-)
+RULES = (Path(__file__).resolve().parents[3] / "charts/lighthouse/charts/redis/files/users.acl").read_text()
 NODE_TIMEOUT_MS = 1500
 
 

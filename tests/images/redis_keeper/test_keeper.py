@@ -95,9 +95,9 @@ def test_a_lost_primary_is_replaced_and_comes_back_as_a_replica(site: Site) -> N
 
     def served() -> bool:
         keeper.step()
-        return sum(map(len, keeper.situation.held.values())) == SLOTS
+        return pod not in keeper.situation.views and sum(map(len, keeper.situation.held.values())) == SLOTS
 
-    wait_for(lambda: pod not in keeper.situation.views and served(), "a replica serves the slots", 20)
+    wait_for(served, "a replica serves the slots", 20)
     site.move(pod)
     site.start(pod)
     settle(keeper)
@@ -200,7 +200,7 @@ def test_resharding_that_is_interrupted_is_finished_by_the_next_keeper(
     keys = fill(site, small, 1000)
     site.start(*range(6, 10))
     interrupted = 0
-    ask_all = keeper_module.Server.ask_all
+    ask_all = Server.ask_all
 
     def fragile(server: object, commands: list[tuple[object, ...]]) -> object:
         nonlocal interrupted
@@ -209,7 +209,7 @@ def test_resharding_that_is_interrupted_is_finished_by_the_next_keeper(
             raise NodeError("the keeper's connection broke")
         return ask_all(server, commands)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(keeper_module.Server, "ask_all", fragile)
+    monkeypatch.setattr(Server, "ask_all", fragile)
     for _ in range(40):
         site.keeper(5).step()
         if interrupted == 5:

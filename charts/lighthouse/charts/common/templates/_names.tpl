@@ -61,3 +61,26 @@ http://{{ include "lighthouse.bridge.name" . }}.{{ .Release.Namespace }}.svc.{{ 
 {{- define "lighthouse.bridge.keysSecretName" -}}
 {{- include "lighthouse.bridge.name" . }}-keys
 {{- end -}}
+
+{{- define "lighthouse.redis.name" -}}
+{{- include "lighthouse.fullname" . }}-redis
+{{- end -}}
+
+{{- /* Beside the bridge, which mounts a password and the authority's certificate. */ -}}
+{{- define "lighthouse.redis.namespace" -}}
+{{- .Release.Namespace -}}
+{{- end -}}
+
+{{- /* Redis' address as bridges see it. */ -}}
+{{- define "lighthouse.redis.url" -}}
+rediss://{{ include "lighthouse.redis.name" . }}.{{ .Release.Namespace }}.svc.{{ trimSuffix "." .Values.global.clusterDomain }}:6379
+{{- end -}}
+
+{{- /* Secrets the chart of Redis makes unless existing ones are named. */ -}}
+{{- define "lighthouse.redis.usersSecretName" -}}
+{{- include "lighthouse.redis.name" . }}-users
+{{- end -}}
+
+{{- define "lighthouse.redis.tlsSecretName" -}}
+{{- include "lighthouse.redis.name" . }}-tls
+{{- end -}}

@@ -1,0 +1,192 @@
+"""The guard with real Redis servers: passwords, rules and certificates change without a restart; it hands over."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+
+from lighthouse_redis_keeper.errors import NodeError
+from lighthouse_redis_keeper.guard import Guard
+from lighthouse_redis_keeper.server import Server
+from lighthouse_redis_keeper.settings import Access, GuardSettings
+from tests.images.redis_keeper.servers import settle, wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.images.redis_keeper.servers import Site
+
+pytestmark = pytest.mark.heavy
+
+
+def guard(site: Site, pod: int) -> Guard:
+    """The guard of a pod."""
+    signals = site.folder / f"signals-{pod}"
+    signals.mkdir(exist_ok=True)
+    settings = GuardSettings(
+        access=site.access,
+        rules=site.rules,
+        certificates=site.tls,
+        signals=signals,
+        clustered=True,
+        handover_seconds=10,
+    )
+    return Guard(settings, site.address(pod))
+
+
+def accepts(site: Site, user: str, password: str, folder: Path) -> bool:
+    """Whether a node lets a user in with a password."""
+    folder.mkdir(exist_ok=True)
+    (folder / user).write_text(password)
+    server = Server(
+        site.address(0), Access(user=user, users=folder, authority=site.access.authority, port=site.port)
+    )
+    try:
+        return server.text("PING") == "PONG"
+    except NodeError:
+        return False
+    finally:
+        server.close()
+
+
+def test_a_password_changes_in_three_steps_without_refusing_anybody(site: Site, tmp_path: Path) -> None:
+    wait_for(lambda: accepts(site, "keeper", "keeper-password", tmp_path / "k"), "the server answers")
+    watch = guard(site, 0)
+    begun = Server(
+        site.address(0),
+        Access(user="bridge", users=site.users, authority=site.access.authority, port=site.port),
+    )
+    assert begun.text("PING") == "PONG"
+    for content, old, new in (
+        ("bridge-password", True, False),
+        ("bridge-password\nnext", True, True),
+        ("next\nbridge-password", True, True),
+        ("next\n", False, True),
+    ):
+        (site.users / "bridge").write_text(content)
+        watch.reload()
+        assert accepts(site, "bridge", "bridge-password", tmp_path / "b") is old, content
+        assert accepts(site, "bridge", "next", tmp_path / "b") is new, content
+        assert begun.text("PING") == "PONG", "who is connected stays so"
+
+
+def test_rules_change_without_a_restart(site: Site) -> None:
+    watch = guard(site, 0)
+    wait_for(lambda: not reload_fails(watch), "the server answers")
+    bridge = Server(
+        site.address(0),
+        Access(user="bridge", users=site.users, authority=site.access.authority, port=site.port),
+    )
+    with pytest.raises(NodeError, match="no permissions"):
+        bridge.ask("CONFIG", "GET", "maxmemory")
+    site.rules.write_text(site.rules.read_text().replace("+get +set", "+get +set +config|get"))
+    watch.reload()
+    assert bridge.ask("CONFIG", "GET", "maxmemory")
+
+
+def reload_fails(watch: Guard) -> bool:
+    """Whether the node cannot be told its files yet."""
+    try:
+        watch.reload()
+    except NodeError:
+        return True
+    return False
+
+
+def served(site: Site) -> int:
+    """The serial number of the certificate that a node shows."""
+    context = ssl.create_default_context(cafile=str(site.tls / "ca.crt"))
+    with (
+        socket.create_connection((site.address(0), site.port), 5) as plain,
+        context.wrap_socket(plain, server_hostname=site.address(0)) as secure,
+    ):
+        shown = secure.getpeercert(binary_form=True)
+    assert shown
+    return x509.load_der_x509_certificate(shown).serial_number
+
+
+def test_a_new_certificate_is_shown_without_a_restart(site: Site) -> None:
+    watch = guard(site, 0)
+    wait_for(lambda: not reload_fails(watch), "the server answers")
+    old = served(site)
+    new = site.renew()
+    assert served(site) == old
+    watch.reload()
+    assert served(site) == new
+
+
+def test_a_primary_that_is_to_stop_hands_over_and_a_replica_stops_at_once(site: Site) -> None:
+    keeper = site.keeper()
+    settle(keeper)
+    (pod, *_) = keeper.situation.held
+    (heir,) = keeper.situation.followers(pod)
+    watch = guard(site, pod)
+    # Pods are found by name; on loopback they have none.
+    names = {f"redis-{n}.nodes": site.address(n) for n in range(6)}
+    original = Server.__init__
+
+    def named(server: Server, host: str, access: Access, *, named: bool = True) -> None:
+        original(server, names.get(host, host), access, named=named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Server, "__init__", named)
+        (site.folder / f"signals-{pod}" / "stop").touch()
+        watch.step()
+    assert (site.folder / f"signals-{pod}" / "stopped").exists()
+    assert site.view(pod).me.primary == site.view(heir).me.id
+    wait_for(lambda: len(site.view(heir).me.slots) > 5000, "the heir has the slots")
+
+    other = guard(site, pod)
+    (site.folder / f"signals-{pod}" / "stopped").unlink()
+    other.step()
+    assert (site.folder / f"signals-{pod}" / "stopped").exists()
+
+
+@pytest.mark.parametrize(
+    ("user", "words", "may"),
+    [
+        ("bridge", ("SET", "lighthouse:x", "1"), True),
+        ("bridge", ("GET", "lighthouse:x"), True),
+        ("bridge", ("PUBLISH", "lighthouse:x", "1"), True),
+        ("bridge", ("SET", "other", "1"), False),
+        ("bridge", ("PUBLISH", "other", "1"), False),
+        ("bridge", ("KEYS", "*"), False),
+        ("bridge", ("FLUSHALL",), False),
+        ("bridge", ("CONFIG", "GET", "masterauth"), False),
+        ("bridge", ("CLUSTER", "FAILOVER"), False),
+        ("bridge", ("ACL", "LIST"), False),
+        ("exporter", ("INFO", "all"), True),
+        ("exporter", ("SLOWLOG", "LEN"), True),
+        ("exporter", ("CONFIG", "GET", "masterauth"), False),
+        ("exporter", ("GET", "lighthouse:x"), False),
+        ("keeper", ("CLUSTER", "NODES"), True),
+        ("keeper", ("FLUSHALL",), False),
+        ("keeper", ("SHUTDOWN",), False),
+        ("replication", ("PING",), True),
+        ("replication", ("GET", "lighthouse:x"), False),
+        ("default", ("PING",), False),
+    ],
+)
+def test_each_user_may_do_what_it_needs_and_nothing_else(
+    user: str, words: tuple[str, ...], may: bool, site: Site, tmp_path: Path
+) -> None:
+    keeper = site.keeper()
+    wait_for(lambda: len(keeper._nodes.observe(6)) == 6, "the servers answer")
+    users = tmp_path / "who"
+    users.mkdir()
+    (users / user).write_text(f"{user}-password")
+    server = Server(
+        site.address(0), Access(user=user, users=users, authority=site.access.authority, port=site.port)
+    )
+    try:
+        server.ask(*words)
+        refused = ""
+    except NodeError as error:
+        refused = str(error)
+    # A slot that nobody serves is a later refusal: the rules had let the command through.
+    allowed = not refused or "CLUSTERDOWN" in refused or "not served" in refused
+    assert allowed is may, refused
