@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "lighthouse"
 HERE = Path(__file__).resolve().parent
+
+
+WHOLE: dict[str, Any] = {
+    "redis": {"enabled": True, "monitoring": {"podMonitor": "always", "rules": "always"}},
+}
+"""Values that switch on every part that is off by default, so that other values of these parts matter."""
 
 
 def profiles() -> dict[str, tuple[Path, ...]]:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lighthouse_harness.manifests import merge
 from lighthouse_harness.value_effects import effects
 
-from .conftest import request_for
+from .conftest import WHOLE, request_for
 from .test_value_sets import KEYS
 
 if TYPE_CHECKING:
@@ -38,7 +39,11 @@ def test_every_value_has_an_effect(renderer: Renderer) -> None:
             "agents": {"key": {"existingSecret": "keys"}},
         },
     )
-    result = effects(renderer, [plain, external], LEAVES)
+    whole = replace(plain, overrides=WHOLE)
+    lasting = replace(
+        plain, overrides=merge(WHOLE, {"redis": {"mode": "standalone", "persistence": {"enabled": False}}})
+    )
+    result = effects(renderer, [plain, external, whole, lasting], LEAVES)
     assert result.unused == ()
     assert result.untried == ()
     assert len(result.used) > 100

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from lighthouse_harness.documents import walk
 from lighthouse_harness.findings import EmptySelectionError, Verdict
 from lighthouse_harness.gates import GATES
+from lighthouse_harness.manifests import merge
 from lighthouse_harness.model import Request
 from lighthouse_harness.render import RenderError
 from lighthouse_harness.value_sets import Key, ValueSet, admitted, hostile, keys, refused
 
-from .conftest import CHART
+from .conftest import CHART, WHOLE
 from .test_profiles import SETTINGS
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _judged(render: Render) -> Iterator[Verdict]:
 
 
 def _request(values: ValueSet) -> Request:
-    return Request(CHART, overrides=values.values, release="lighthouse", namespace="lighthouse")
+    return Request(CHART, overrides=merge(WHOLE, values.values), release="lighthouse", namespace="lighthouse")
 
 
 def _holding(render: Render, text: str) -> int:

@@ -34,9 +34,11 @@ def commands(action: Action, views: Mapping[int, View], port: int) -> list[tuple
         case AddSlots(pod, slots):
             return [(pod, ("CLUSTER", "ADDSLOTSRANGE", *_ends(slots)))]
         case ClaimSlots(pod, slots):
-            # The node drops the dead owner's claim before it makes its own, with a newer epoch.
+            # The node drops the dead owner's claim, if it knows of it, before it makes its own, with a newer epoch.
+            known = slots & frozenset[int]().union(*(m.slots for m in views[pod].members.values()))
+            drop: list[tuple[int, Words]] = [(pod, ("CLUSTER", "DELSLOTSRANGE", *_ends(known)))]
             return [
-                (pod, ("CLUSTER", "DELSLOTSRANGE", *_ends(slots))),
+                *(drop if known else []),
                 (pod, ("CLUSTER", "ADDSLOTSRANGE", *_ends(slots))),
                 (pod, ("CLUSTER", "BUMPEPOCH")),
             ]
