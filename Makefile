@@ -14,7 +14,7 @@ REPORTS ?= build/scan
 export CLUSTER NODE_NETWORK POD_NETWORK SERVICE_NETWORK LIGHTHOUSE_CACHE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status kubeconfig tools url load install check test test-scan scan evidence bench-bridge bench-fuse bench-harness generate format
+.PHONY: help up down status kubeconfig tools url load install check test test-scan scan evidence bench-bridge bench-fuse bench-harness capacity gate generate format
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -67,8 +67,15 @@ bench-bridge: ## Put the bridge under load and compare it with a policy server (
 bench-harness: ## Compare the chart harness with helm-unittest
 	@$(PYTHON) -m ci bench-harness
 
-generate: ## Write the chart's schema and README and docs/security.md from their sources
+capacity: ## Say what a release needs, whether it fits and what it costs (ARGS="--help")
+	@$(PYTHON) -m ci.capacity $(or $(ARGS),show)
+
+gate: ## Run the gate of a day of the rollout (DAY=n)
+	@$(PYTHON) -m ci gate --day $(or $(DAY),0)
+
+generate: ## Write the chart's schema and README and the generated pages of docs from their sources
 	@$(PYTHON) -m ci.chart
+	@$(PYTHON) -m ci.capacity pages
 
 format: ## Format the Python code
 	@$(PYTHON) -m ruff format . && $(PYTHON) -m ruff check --fix .

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ci import images as image_builds
-from ci import preflight, proofs, release, toolchain
+from ci import preflight, proofs, release, rollout, toolchain
 from ci.cache import locked
 from ci.cluster import addons, cgroups, lifecycle
 from ci.cluster import node as nodes_module
@@ -297,6 +297,16 @@ def bench_bridge(arguments: tuple[str, ...]) -> None:
             "PYTHONPATH": ROOT / "images" / "bridge",
         }
     raise SystemExit(proofs.program(["-m", "tests.bench.bridge", *arguments], programs))
+
+
+@main.command()
+@click.option("--day", type=int, required=True)
+@_guarded
+def gate(day: int) -> None:
+    """Run the commands that show whether a day of the rollout has ended."""
+    with Steps() as steps:
+        tools, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
+    raise SystemExit(0 if rollout.run_gate(day, tools, helm_3) else 1)
 
 
 if __name__ == "__main__":

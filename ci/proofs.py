@@ -41,6 +41,9 @@ def _lints(helm: Path) -> list[Lint]:
             ),
         ),
         Lint("chart schema and README are generated", (*python, "ci.chart", "--check")),
+        Lint(
+            "docs/capacity.md and docs/rollout.md are generated", (*python, "ci.capacity", "pages", "--check")
+        ),
         Lint("helm lint", (str(helm / "helm"), "lint", "--strict", "--quiet", "charts/lighthouse")),
     ]
 

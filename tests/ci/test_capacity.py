@@ -1,0 +1,113 @@
+"""The planner's figures: the review's sum, the load model, the costs and where the prices come from."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from ci.capacity.__main__ import describe
+from ci.capacity.cost import bill, nodes_needed
+from ci.capacity.data import read_measured, read_prices, read_review
+from ci.capacity.load import Load, check, from_report, plan
+from ci.capacity.shapes import counted
+from lighthouse_harness.capacity import GIB, total
+from lighthouse_harness.packing import Node, fit
+
+REPORT = {
+    "machine": {"processors": 2, "kernel": "6"},
+    "throughput": {"runs": {"one processor": {"rates": {"bridge": [4000, 5000, 6000]}}}},
+    "tiers": {
+        "memory": {"server_us": 200},
+        "policy": {"server_us": 500},
+        "review, asked before": {"server_us": 300},
+    },
+    "endurance": {
+        "requests": 1000,
+        "events": 1900,
+        "bytes_per_event": 900,
+        "samples": [{"resident_mib": 120}, {"resident_mib": 130}],
+    },
+}
+
+
+def test_the_reviews_sum_is_reproduced_from_its_inputs() -> None:
+    found = total(counted(read_review()), 3)
+    assert (int(found.cpu_limit), int(found.memory_limit / GIB)) == (30, 108)
+
+
+def test_the_host_that_the_review_refused_is_refused_with_the_reason() -> None:
+    review = read_review()
+    host = Node("host", Fraction(str(review.host.cpu)), Fraction(str(review.host.memory_gib)) * GIB)
+    assert fit(counted(review), [host], by_limits=True).reasons == (
+        "30 CPU are needed and 24 there: 6 short",
+        "108 GiB of memory are needed and 61 there: 47 short",
+    )
+
+
+def test_more_agents_need_more_bridges_connections_and_storage() -> None:
+    measured = read_measured()
+    few, many = plan(Load(100), measured), plan(Load(200_000), measured)
+    assert few.bridges == 3
+    assert many.bridges > 3
+    assert many.connections == 200_004
+    assert many.gib_a_day == pytest.approx(few.gib_a_day * 2000)
+    assert few.gib(30) == few.gib_a_day * 30
+
+
+def test_the_storage_of_a_load_is_events_times_bytes() -> None:
+    measured = read_measured()
+    found = plan(Load(60, per_minute=1, hours_a_day=1), measured)
+    assert found.gib_a_day * 2**30 == pytest.approx(
+        3600 * measured.events_per_validation * measured.bytes_per_event
+    )
+
+
+def test_shares_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not fit together"):
+        plan(Load(1, hit_rate=0.99, review_rate=0.05), read_measured())
+
+
+def test_a_report_agrees_with_a_model_made_of_it_and_not_with_another() -> None:
+    figures = from_report(REPORT, "2026-01-01")
+    assert figures["saturated_per_second"] == 5000
+    measured = type(read_measured())(**{**figures, "microseconds": read_measured().microseconds})
+    assert {one.name for one in check(measured, REPORT) if not one.holds} <= {
+        "microseconds of a validation from memory"
+    }
+    halved = {**REPORT, "endurance": {**REPORT["endurance"], "bytes_per_event": 3000}}  # type: ignore[dict-item]  # a mapping
+    assert "MiB stored by the endurance run" in {one.name for one in check(measured, halved) if not one.holds}
+
+
+def test_every_price_names_when_where_and_how_it_was_read() -> None:
+    prices = read_prices()
+    assert len(prices.providers) >= 4
+    for provider in prices.providers.values():
+        named = " ".join(one.price for one in provider.sources)
+        wanted = {"node", "disk", "object storage"} | (
+            {"control plane"} if provider.control_plane_per_hour else set()
+        )
+        assert not {name for name in wanted if name not in named}, provider.title
+        assert all(one.as_of and one.obtained and one.where for one in provider.sources), provider.title
+
+
+def test_the_nodes_that_are_paid_for_survive_the_loss_of_one() -> None:
+    prices, shape = read_prices(), counted(read_review())
+    provider = prices.providers["aws"]
+    count = nodes_needed(shape, provider, prices)
+    one = bill(shape, provider, prices, stored_gib=100)
+    assert one.nodes == count
+    assert one.compute == pytest.approx(count * provider.node.per_hour * prices.hours_per_month)
+    assert one.month == one.compute + one.disks + one.backups + one.control_plane
+    assert bill(shape, provider, prices, stored_gib=10_000).month > one.month
+
+
+def test_the_cost_of_building_is_the_sum_of_its_parts() -> None:
+    assert [sum(one.parts) for one in read_prices().build] == [220, 280]
+
+
+def test_nodes_are_described_in_a_word() -> None:
+    found = describe("2x16:64,1x4:8")
+    assert [(int(node.cpu), int(node.memory / GIB)) for node in found] == [(16, 64), (16, 64), (4, 8)]
+    with pytest.raises(ValueError, match="write 3x16:64"):
+        describe("16:64")
