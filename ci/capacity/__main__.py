@@ -224,7 +224,7 @@ def measured_command(report: Path) -> None:
 def pages_command(only_check: bool) -> None:
     """Write docs/capacity.md and docs/rollout.md, or check them."""
     helm = _helm()
-    found = {name: shapes.rendered(values, helm) for name, values in shapes.profiles().items()}
+    found = {name: shapes.rendered(shapes.profiles()[name], helm) for name in shapes.SHOWN}
     texts = {
         PAGE: pages.page(shapes.review_shapes(found["default"]), found),
         rollout.PAGE: rollout.page(rollout.read_rollout()),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHART = ROOT / "charts" / "lighthouse"
+# The profiles that docs/capacity.md shows; `make capacity` knows all of them.
+SHOWN = ("default",)
 
 
 def rendered(values: tuple[Path, ...] = (), helm: Path | None = None) -> tuple[Demand, ...]:
