@@ -3,6 +3,7 @@
 Exit codes: 0 the call may run, 2 it may not (the reason is on stderr), 1 stdin holds no tool call.
 """
 
+import json
 import os
 import signal
 import sys
@@ -28,17 +29,26 @@ def main() -> NoReturn:
         # Imported here so that a broken installation and a slow disk end in a block as well.
         from lighthouse_agent import judgement  # noqa: PLC0415 - imported within the time limit
 
-        code, sentence = BLOCK, ""
+        code, sentence, event = BLOCK, "", ""
         try:
-            judgement.judge(sys.stdin.buffer, os.environ, timeout=LIMIT_SECONDS)
+            event = judgement.judge(sys.stdin.buffer, os.environ, timeout=LIMIT_SECONDS)
             code = ALLOW
         except judgement.BadInputError as error:
             code, sentence = BAD_INPUT, f"Lighthouse cannot read the tool call: {error}"
         except judgement.BlockedError as error:
-            sentence = str(error)
+            sentence, event = str(error), error.event
+        if event and os.environ.get("LIGHTHOUSE_HOOK_OUTPUT") == "json":
+            _print_decision(event, sentence or None)
     except BaseException as error:  # an unforeseen fault must block, not let the call through
         _leave(BLOCK, _unjudged(f"the hook failed with {type(error).__name__}; report this fault"))
     _leave(code, sentence)
+
+
+def _print_decision(event: str, reason: str | None) -> None:
+    """Say on stdout what the CLI reads there; where it reads the exit code alone, that says the same."""
+    from lighthouse_agent.dialects import answer  # noqa: PLC0415 - imported within the time limit
+
+    os.write(1, json.dumps(answer(event, reason)).encode())
 
 
 def _out_of_time() -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from lighthouse_agent.answers import Verdict
 from lighthouse_agent.client import BridgeClient
+from lighthouse_agent.dialects import EVENTS, UntranslatableError, project_root, translate, within_project
 from lighthouse_agent.errors import AgentError, SettingsError, one_line
 from lighthouse_agent.settings import DEFAULT_KEY_FILE, BridgeSettings, agent_id, bridge_url
 from lighthouse_agent.tokens import FileTokens, MemoryTokens, private_folder
@@ -21,7 +22,11 @@ class BadInputError(Exception):
 
 
 class BlockedError(Exception):
-    """The call must not run; str() is the reason and what to do instead."""
+    """The call must not run; str() is the reason and what to do instead, `event` what announced the call."""
+
+    def __init__(self, reason: str, event: str = "") -> None:
+        super().__init__(reason)
+        self.event = event
 
 
 class ToolCall(msgspec.Struct, frozen=True):
@@ -32,9 +37,49 @@ class ToolCall(msgspec.Struct, frozen=True):
     agent_id: str
 
 
-def judge(source: BinaryIO, env: Mapping[str, str], *, timeout: float) -> None:
-    """Read one call from `source` and ask the bridge; raises BadInputError or BlockedError."""
-    call = parse_call(source.read(MAX_INPUT_BYTES + 1), env)
+def judge(source: BinaryIO, env: Mapping[str, str], *, timeout: float) -> str:
+    """Read one call from `source`, ask the bridge, and return the event that announced it when it may run; raises
+    BadInputError or BlockedError."""
+    event = ""
+    try:
+        given = _read(source)
+        event = _event(given)
+        _obey_bridge(_translated(parse_call(given, env), event, given.get("cwd"), env), env, timeout)
+    except BadInputError as error:
+        if not event and project_root(env) is None:
+            raise
+        # Whoever announces events, or sets a project's folder, is a coding CLI: all codes but 2 are consent to it.
+        raise BlockedError(
+            f"Lighthouse blocked this call because it cannot be read: {error}", event
+        ) from None
+    except BlockedError as error:
+        error.event = event
+        raise
+    return event
+
+
+def _translated(call: ToolCall, event: str, cwd: object, env: Mapping[str, str]) -> ToolCall:
+    try:
+        tool_name, tool_input = translate(event, call.tool_name, call.tool_input)
+        tool_input = within_project(tool_input, cwd, env)
+    except UntranslatableError as error:
+        raise BlockedError(_unfit(str(error), "correct it")) from None
+    return ToolCall(tool_name, tool_input, call.agent_id)
+
+
+def _event(given: dict[str, Any]) -> str:
+    event = given.get("hook_event_name", "")
+    if not isinstance(event, str) or event not in {"", *EVENTS}:
+        raise BlockedError(
+            _unfit(
+                f"the event {one_line(str(event))!r} is none before a tool runs",
+                f"configure the hook for {' or '.join(sorted(EVENTS))}",
+            )
+        )
+    return event
+
+
+def _obey_bridge(call: ToolCall, env: Mapping[str, str], timeout: float) -> None:
     try:
         verdict = _ask(call, env, timeout)
     except AgentError as error:
@@ -45,11 +90,8 @@ def judge(source: BinaryIO, env: Mapping[str, str], *, timeout: float) -> None:
     obey(verdict, call.tool_name)
 
 
-def parse_call(raw: bytes, env: Mapping[str, str]) -> ToolCall:
-    """The tool call in `raw`, a JSON object; fields that only its tool needs are ignored.
-
-    agent_id falls back to LIGHTHOUSE_AGENT_ID, since many tools do not send one.
-    """
+def _read(source: BinaryIO) -> dict[str, Any]:
+    raw = source.read(MAX_INPUT_BYTES + 1)
     if len(raw) > MAX_INPUT_BYTES:
         raise BlockedError(
             _unfit(
@@ -60,6 +102,14 @@ def parse_call(raw: bytes, env: Mapping[str, str]) -> ToolCall:
     call = _parse_json(raw)
     if not isinstance(call, dict):
         raise BadInputError(f"stdin holds a JSON {type(call).__name__}; pass one JSON object.")
+    return call
+
+
+def parse_call(call: Mapping[str, Any], env: Mapping[str, str]) -> ToolCall:
+    """The tool call in a JSON object; fields that only its tool needs are ignored.
+
+    agent_id falls back to LIGHTHOUSE_AGENT_ID, since many tools do not send one.
+    """
     tool_name, tool_input, given = call.get("tool_name"), call.get("tool_input"), call.get("agent_id")
     if not isinstance(tool_name, str) or not tool_name:
         raise BadInputError("tool_name is missing or not text; pass the tool's name.")
