@@ -53,7 +53,7 @@ class Route:
         """Every status code this route can answer."""
         found = set(self.answers) | set(self.errors)
         if not self.public:
-            found |= {401, 429, 503}
+            found |= {401, 429, 503} if self.counted else {401, 503}
         if self.role is not None and self.role > 1:
             found.add(403)
         if self.has_body:
