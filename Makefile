@@ -14,7 +14,7 @@ REPORTS ?= build/scan
 export CLUSTER NODE_NETWORK POD_NETWORK SERVICE_NETWORK LIGHTHOUSE_CACHE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status kubeconfig tools url load install check test test-scan scan evidence bench-bridge bench-fuse bench-harness capacity gate generate format
+.PHONY: help up down status kubeconfig tools url load install check test test-scan test-replicas scan evidence bench-bridge bench-fuse bench-harness capacity gate generate format
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ scan: ## Scan images, locks, manifests and sources (DATABASE=folder with trivy.d
 
 test-scan: ## Prove that the scanners find what is planted and fail when they are blind
 	@$(PYTHON) -m ci test-scan
+
+test-replicas: ## Prove that three bridges on PostgreSQL and Redis act as one while they are killed and updated
+	@$(PYTHON) -m ci test-replicas --nodes $(NODES)
 
 evidence: ## Run all proofs and write docs/evidence.md from their results
 	@$(PYTHON) -m ci test --nodes $(NODES) --evidence docs/evidence.md

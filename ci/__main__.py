@@ -243,7 +243,10 @@ def check() -> None:
         proofs.lint(steps, helm)
     raise SystemExit(
         proofs.pytest(
-            ["-m", "not live and not heavy and not scan", "-n", "2"], helm=helm, helm3=helm_3, live=False
+            ["-m", "not live and not heavy and not scan and not replicas", "-n", "2"],
+            helm=helm,
+            helm3=helm_3,
+            live=False,
         )
     )
 
@@ -269,7 +272,25 @@ def test(context: click.Context, nodes: int, evidence: Path | None) -> None:
         helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
         proofs.lint(steps, helm)
     context.invoke(up, nodes=nodes, project=ROOT)
-    arguments = ["--evidence", str(evidence)] if evidence else ["-m", "not scan"]
+    arguments = ["--evidence", str(evidence)] if evidence else ["-m", "not scan and not replicas"]
+    raise SystemExit(proofs.pytest(arguments, helm=helm, helm3=helm_3, live=True))
+
+
+@main.command()
+@click.option("--nodes", type=int, default=1, show_default=True)
+@click.pass_context
+@_guarded
+def test_replicas(context: click.Context, nodes: int) -> None:
+    """Prove on the running cluster that three bridges on a PostgreSQL and a Redis act as one."""
+    context.invoke(up, nodes=nodes, project=ROOT)
+    with Steps() as steps:
+        helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
+        stores = image_builds.stores_image(steps)
+        # The node's ctr, which a running cluster has.
+        ctr = toolchain.bin_folder(toolchain.go_tool(tool, steps) for tool in toolchain.CLUSTER_TOOLS) / "ctr"
+        for node in lifecycle.current():
+            image_builds.import_into(ctr, nodes_module.socket(node), [stores])
+    arguments = ["tests/live/test_replicas.py", "-m", "replicas", "--stores-image", stores.reference]
     raise SystemExit(proofs.pytest(arguments, helm=helm, helm3=helm_3, live=True))
 
 

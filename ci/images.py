@@ -74,16 +74,25 @@ def _archived(steps: Steps, name: str, reference: str, build: Callable[[str], No
 
 def base_image(steps: Steps) -> Image:
     """A minimal Debian with Python, made from Debian's packages."""
+    return _debian_image(steps, "base", VERSIONS["debian"]["base_packages"])
+
+
+def stores_image(steps: Steps) -> Image:
+    """A minimal Debian with the PostgreSQL and Redis that tests run beside the chart."""
+    return _debian_image(steps, "stores", VERSIONS["debian"]["store_packages"])
+
+
+def _debian_image(steps: Steps, name: str, names: list[str]) -> Image:
     debian = VERSIONS["debian"]
-    packages = ",".join(debian["base_packages"])
+    packages = ",".join(names)
     omit = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
     key = digest(debian["suite"], packages, *omit)
 
     def build(reference: str) -> None:
-        rootfs = CACHE / "base" / f"{key}.tar"
+        rootfs = CACHE / name / f"{key}.tar"
         rootfs.parent.mkdir(parents=True, exist_ok=True)
         options = [f"--dpkgopt=path-exclude={path}" for path in omit]
-        log = CACHE / "logs" / "base.log"
+        log = CACHE / "logs" / f"{name}.log"
         run(
             ["mmdebstrap", "--variant=minbase", f"--include={packages}", *options, debian["suite"], rootfs],
             log=log,
@@ -97,7 +106,7 @@ def base_image(steps: Steps) -> Image:
             buildah("rm", container)
             rootfs.unlink(missing_ok=True)
 
-    return _archived(steps, "base", f"localhost/lighthouse-cluster/base:{key}", build)
+    return _archived(steps, name, f"localhost/lighthouse-cluster/{name}:{key}", build)
 
 
 def _present(image: Image) -> None:

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 MINIMUM_FILES = 2000
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What `make test-replicas` tells its tests."""
+    parser.addoption("--stores-image", help="The image with PostgreSQL and Redis, which the nodes have.")
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     """The local cluster."""

@@ -3,13 +3,32 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.images.bridge.support import Agent
+
+class Address(Protocol):
+    """Where a bridge is reached."""
+
+    @property
+    def url(self) -> str: ...
+
+
+class Reader(Protocol):
+    """A session of an agent."""
+
+    @property
+    def bridge(self) -> Address: ...
+    @property
+    def agent_id(self) -> str: ...
+    @property
+    def token(self) -> str: ...
+    @property
+    def headers(self) -> dict[str, str]: ...
+
 
 WAYS = ("ndjson", "sse", "websocket")
 # What a reader yields: an event, or what the bridge says about the stream itself, under "says".
@@ -17,7 +36,7 @@ Line = dict[str, Any]
 
 
 @contextmanager
-def reading(way: str, agent: Agent, after: int = 0, **filters: list[str]) -> Iterator[Iterator[Line]]:
+def reading(way: str, agent: Reader, after: int = 0, **filters: list[str]) -> Iterator[Iterator[Line]]:
     """Subscribe; ends when the bridge ends the stream, the last line saying why."""
     opened = {"ndjson": _ndjson, "sse": _sse, "websocket": _websocket}[way]
     with opened(agent, after, filters) as lines:
@@ -35,7 +54,7 @@ def events(lines: Iterator[Line], count: int) -> list[Line]:
 
 
 @contextmanager
-def _stream(agent: Agent, headers: dict[str, str], query: dict[str, Any]) -> Iterator[httpx.Response]:
+def _stream(agent: Reader, headers: dict[str, str], query: dict[str, Any]) -> Iterator[httpx.Response]:
     url, merged = agent.bridge.url + "/events/stream", {**agent.headers, **headers}
     with httpx.stream("GET", url, params=query, headers=merged, timeout=10) as answer:
         assert answer.status_code == 200, answer.read()
@@ -43,7 +62,7 @@ def _stream(agent: Agent, headers: dict[str, str], query: dict[str, Any]) -> Ite
 
 
 @contextmanager
-def _ndjson(agent: Agent, after: int, filters: dict[str, list[str]]) -> Iterator[Iterator[Line]]:
+def _ndjson(agent: Reader, after: int, filters: dict[str, list[str]]) -> Iterator[Iterator[Line]]:
     query = {"after": after, **{name: ",".join(values) for name, values in filters.items()}}
     with _stream(agent, {}, query) as answer:
         assert answer.headers["content-type"] == "application/x-ndjson"
@@ -58,7 +77,7 @@ def _ndjson(agent: Agent, after: int, filters: dict[str, list[str]]) -> Iterator
 
 
 @contextmanager
-def _sse(agent: Agent, after: int, filters: dict[str, list[str]]) -> Iterator[Iterator[Line]]:
+def _sse(agent: Reader, after: int, filters: dict[str, list[str]]) -> Iterator[Iterator[Line]]:
     query = {name: ",".join(values) for name, values in filters.items()}
     headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
     with _stream(agent, headers, query) as answer:
@@ -81,7 +100,7 @@ def _sse(agent: Agent, after: int, filters: dict[str, list[str]]) -> Iterator[It
 
 @contextmanager
 def socket_of(
-    agent: Agent, agent_id: str | None = None, token: str | None = None
+    agent: Reader, agent_id: str | None = None, token: str | None = None
 ) -> Iterator[ClientConnection]:
     """A WebSocket of an agent."""
     url = agent.bridge.url.replace("http://", "ws://") + f"/ws/{agent_id or agent.agent_id}"
@@ -91,7 +110,7 @@ def socket_of(
 
 
 @contextmanager
-def _websocket(agent: Agent, after: int, filters: dict[str, list[str]]) -> Iterator[Iterator[Line]]:
+def _websocket(agent: Reader, after: int, filters: dict[str, list[str]]) -> Iterator[Iterator[Line]]:
     with socket_of(agent) as socket:
         socket.send(json.dumps({"type": "subscribe", "id": "s", "after": after, **filters}))
         assert json.loads(socket.recv(10)) == {"type": "subscribed", "id": "s", "after": after}

@@ -1,0 +1,199 @@
+"""Three bridges on the cluster, with a plain PostgreSQL and a plain Redis, act as one while they are killed and updated."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from ci.release import bridge_service, install, role_key, service_url
+from ci.settings import NAMESPACE as FIRST
+from ci.settings import RELEASE
+from tests.images.bridge.event_load import Load, Session
+from tests.live import stores
+from tests.live.support import Container, component, eventually, pods, signal_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ci.release import Cluster
+
+pytestmark = [pytest.mark.live, pytest.mark.replicas]
+
+NAMESPACE = "replicas"
+BRIDGES = component("bridge")
+KILLS = 20
+ENDED_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Address:
+    """A bridge, or all of them behind their Service."""
+
+    url: str
+
+
+@dataclass
+class Site:
+    """The release under test."""
+
+    cluster: Cluster
+    values: dict[str, Any]
+    values_file: Path
+    service: Address
+    keys: dict[str, str]
+
+    def apply(self) -> None:
+        """Install or upgrade the release and wait until all of it is ready."""
+        self.values_file.write_text(json.dumps(self.values))
+        install(self.cluster, RELEASE, NAMESPACE, ["--values", str(self.values_file)])
+
+    def bridges(self) -> list[dict[str, Any]]:
+        """The bridges' pods."""
+        return pods(self.cluster, NAMESPACE, BRIDGES)
+
+    def addresses(self) -> list[Address]:
+        """Each bridge on its own."""
+        return [Address(f"http://{pod['status']['podIP']}:8765") for pod in self.bridges()]
+
+    def join(self, role: str, where: Address) -> Session:
+        """A session made on one bridge."""
+        name = f"{role}-{random.randrange(10**9)}"  # noqa: S311 - a name
+        headers = {"Authorization": f"Bearer {self.keys[role]}"}
+        answer = httpx.post(
+            where.url + "/session/create", json={"agent_id": name}, headers=headers, timeout=20
+        )
+        assert answer.status_code == 200, answer.text
+        return Session(where, name, answer.json()["session_token"])
+
+    def ready(self) -> bool:
+        """Whether as many bridges as wanted are ready."""
+        status = self.cluster.get("deployment", "lighthouse-bridge", "--namespace", NAMESPACE)["status"]
+        return bool(status.get("readyReplicas", 0) == self.values["bridge"]["replicas"])
+
+
+@pytest.fixture(scope="module")
+def site(
+    cluster: Cluster, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """A release of three bridges beside the first, with both stores in a namespace of their own."""
+    image = request.config.getoption("--stores-image")
+    assert image, "run 'make test-replicas', which builds the image with PostgreSQL and Redis"
+    folder = tmp_path_factory.mktemp("replicas")
+    names = [NAMESPACE, stores.NAMESPACE]
+    cluster.kubectl("delete", "namespace", *names, "--ignore-not-found", "--wait")
+    cluster.kubectl("create", "namespace", NAMESPACE)
+    objects = stores.store_objects(image, folder / "pki", NAMESPACE)
+    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}).encode()
+    cluster.kubectl("apply", "--server-side", "-f", "-", stdin=manifest)
+    for name in stores.PORTS:
+        cluster.kubectl("rollout", "status", f"deployment/{name}", "-n", stores.NAMESPACE, "--timeout=120s")
+    values: dict[str, Any] = json.loads(cluster.helm("get", "values", RELEASE, "-n", FIRST, "-o", "json"))
+    values["fuse-csi"], values["agents"] = {"enabled": False}, {"enabled": False}
+    wanted = stores.bridge_values(3)
+    for name, more in wanted.items():
+        values[name] = {**values.get(name, {}), **more}
+    made = Site(cluster, values, folder / "values.json", Address(""), {})
+    made.apply()
+    made.service = Address(service_url(bridge_service(cluster, RELEASE, NAMESPACE)))
+    for role in ("builder", "expert", "operator"):
+        with role_key(cluster, RELEASE, NAMESPACE, role) as key:
+            made.keys[role] = key.read_text().strip()
+    yield made
+    cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
+    cluster.kubectl("delete", "namespace", *names, "--wait")
+
+
+def status(where: Address, session: Session) -> int:
+    return httpx.get(where.url + "/experts", headers=session.headers, timeout=20).status_code
+
+
+def test_a_session_made_on_one_bridge_works_on_all_and_ends_on_all(site: Site) -> None:
+    addresses = site.addresses()
+    assert len(addresses) == 3
+    session = site.join("builder", addresses[0])
+    assert [status(address, session) for address in addresses] == [200] * 3
+    end = httpx.post(addresses[1].url + "/session/end", headers=session.headers, timeout=20)
+    assert end.status_code == 200
+    ended = time.monotonic()
+    for address in addresses:
+        while status(address, session) != 401:
+            assert time.monotonic() - ended < ENDED_SECONDS
+            time.sleep(0.02)
+
+
+def test_bridges_killed_at_random_lose_and_double_nothing(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer, reader = site.join("builder", site.service), site.join("expert", site.service)
+    load = Load([site.service], writer, reader)
+    load.begin()
+    for _ in range(KILLS):
+        time.sleep(random.uniform(0.2, 1.5))  # noqa: S311 - any moment
+        victim = random.choice(site.bridges())["metadata"]["name"]  # noqa: S311 - any bridge
+        signal_all(Container(site.cluster, NAMESPACE, victim, "bridge").pids(), signal.SIGKILL)
+        # A new pod in its place: the kubelet would wait longer and longer before it restarts the container.
+        site.cluster.kubectl(
+            "delete", "pod", victim, "-n", NAMESPACE, "--force", "--grace-period=0", "--wait=false"
+        )
+        eventually(site.ready, 120, "three bridges ready again")
+    before = len(load.acknowledged)
+    eventually(lambda: len(load.acknowledged) > before + 10, 60, "events acknowledged after the last kill")
+    told = load.finish()
+    with capsys.disabled():
+        print(f"\n{KILLS} bridges killed: {told}")
+
+
+def test_a_rolling_upgrade_fails_no_request(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    builder = site.join("builder", site.service)
+    answers: list[int] = []
+    failures: list[str] = []
+    stop = threading.Event()
+
+    def ask(client: httpx.Client, count: int) -> None:
+        body = {"event_type": "custom", "data": {"n": count}}
+        try:
+            if count % 2:
+                answer = client.post("/event/store", json=body, headers=builder.headers)
+            else:
+                answer = client.get("/experts", headers=builder.headers)
+        except httpx.TransportError as error:
+            failures.append(repr(error))
+        else:
+            answers.append(answer.status_code)
+
+    def ask_steadily(*, keep: bool) -> None:
+        count = 0
+        limits = httpx.Limits(max_keepalive_connections=None if keep else 0)
+        with httpx.Client(base_url=site.service.url, timeout=20, limits=limits) as client:
+            while not stop.is_set():
+                ask(client, count)
+                count += 1
+                time.sleep(0.01)
+
+    threads = [threading.Thread(target=ask_steadily, kwargs={"keep": n % 2 == 0}) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    before = {pod["metadata"]["uid"] for pod in site.bridges()}
+    site.values["bridge"]["podAnnotations"] = {"example.com/round": str(time.time_ns())}
+    site.apply()
+    eventually(lambda: len(site.bridges()) == 3, 90, "the old bridges gone")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not before & {pod["metadata"]["uid"] for pod in site.bridges()}
+    refused = [code for code in answers if code != 200]
+    with capsys.disabled():
+        print(
+            f"\nupgrade of 3 bridges: {len(answers)} answers, {len(refused)} not 200, {len(failures)} failures"
+        )
+    assert (refused, failures) == ([], [])
+    assert len(answers) > 100
