@@ -1,6 +1,7 @@
 """Load on bridges that share a store: writers that repeat what nobody acknowledged, and subscribers."""
 
 import random
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -41,6 +42,8 @@ class Load:
         self.bridges, self.writer, self.reader = bridges, writer, reader
         self.start = int(httpx.get(bridges[0].url + "/status", timeout=20).json()["sequence"])
         self.stop = threading.Event()
+        # The last event, once it is known: subscribers go on until they have seen it.
+        self.last = sys.maxsize
         self.acknowledged: dict[str, int] = {}
         self.seen: dict[str, list[int]] = {f"{way}-{n}": [] for way in WAYS for n in range(2)}
         self.threads = [threading.Thread(target=self._write, args=(writer, n)) for n in range(WRITERS)]
@@ -72,14 +75,14 @@ class Load:
     def _read(self, reader: Reader, name: str) -> None:
         way = name.partition("-")[0]
         seen = self.seen[name]
-        while not self.stop.is_set():
+        while not seen or seen[-1] < self.last:
             bridge = random.choice(self.bridges)  # noqa: S311 - any will do
             try:
                 with reading(way, on(bridge, reader), seen[-1] if seen else self.start) as lines:
                     for line in lines:
                         if "says" not in line:
                             seen.append(line["sequence"])
-                        if self.stop.is_set():
+                        if seen and seen[-1] >= self.last:
                             return
             except (httpx.HTTPError, OSError, EOFError, AssertionError, InvalidHandshake):
                 time.sleep(0.05)
@@ -89,10 +92,9 @@ class Load:
         self.stop.set()
         for thread in self.threads[:WRITERS]:
             thread.join(60)
-        # A last event ends the readers, which look at the flag at every line.
         url, body = self.bridges[0].url, {"event_type": "custom", "data": {"last": True}}
         answer = httpx.post(url + "/event/store", json=body, headers=self.writer.headers, timeout=20)
-        last = answer.json()["sequence"]
+        self.last = last = answer.json()["sequence"]
         for thread in self.threads[WRITERS:]:
             thread.join(60)
         assert not any(thread.is_alive() for thread in self.threads)
@@ -113,6 +115,5 @@ class Load:
         assert (lost, doubled) == ([], 0), told
         assert len(self.acknowledged) > 50, told
         for name, seen in self.seen.items():
-            assert len(seen) > 10, told
-            assert seen == truth[: len(seen)], f"{name} has gaps, repetitions or another order: {told}"
+            assert seen == truth, f"{name} has gaps, repetitions or another order: {told}"
         return told
