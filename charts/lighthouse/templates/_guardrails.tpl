@@ -70,5 +70,5 @@ namespaces, the registries of their images, the driver's directory.
 - name: driver
   expression: {{ include "lighthouse.fuse-csi.name" . | squote | quote }}
 - name: kubeletDir
-  expression: {{ index .Values "fuse-csi" "kubeletDir" | squote | quote }}
+  expression: {{ index .Values "fuse-csi" "kubeletDir" | default "/var/lib/kubelet" | squote | quote }}
 {{- end -}}
