@@ -15,6 +15,7 @@ from ci.settings import CACHE, ROOT, VERSIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+REDIS = {name: (f"images/{name}",) for name in ("redis", "redis-exporter", "redis-keeper")}
 PRODUCT = {
     "bridge": ("images/bridge", "policies/rules"),
     "fuse-csi": ("images/fuse-csi",),
@@ -117,7 +118,7 @@ def _present(image: Image) -> None:
 
 def product_image(steps: Steps, name: str, base: Image) -> Image:
     """One of the product's images, from images/<name>/Containerfile with the repository as context."""
-    folders = [ROOT / folder for folder in PRODUCT[name]]
+    folders = [ROOT / folder for folder in (PRODUCT | REDIS)[name]]
     key = digest(base.reference, tree_digest(folders, ROOT), ROOT / ".dockerignore")
 
     def build(reference: str) -> None:

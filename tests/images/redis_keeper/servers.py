@@ -45,13 +45,17 @@ def wait_for(holds: Callable[[], bool], what: str, seconds: float = 60) -> float
 
 
 def certificate(
-    folder: Path, addresses: list[str], authority: tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
+    folder: Path,
+    addresses: list[str],
+    authority: tuple[x509.Certificate, ec.EllipticCurvePrivateKey],
+    hosts: list[str] | None = None,
 ) -> int:
     """Write a server's certificate and key; returns its serial number."""
     ca, ca_key = authority
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(tz=datetime.UTC)
-    names = [x509.IPAddress(ip_address(address)) for address in addresses]
+    names: list[x509.GeneralName] = [x509.IPAddress(ip_address(address)) for address in addresses]
+    names += [x509.DNSName(host) for host in hosts or []]
     made = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis")]))
@@ -238,4 +242,9 @@ def settle(keeper: Keeper, seconds: float = 60) -> float:
         keeper.step()
         return keeper.done
 
-    return wait_for(step, "the cluster is as it should be", seconds)
+    try:
+        return wait_for(step, "the cluster is as it should be", seconds)
+    except AssertionError as error:
+        views = keeper.situation.views.values()
+        seen = [(v.ordinal, v.me.ip, sorted(v.me.flags), v.linked, v.whole) for v in views]
+        raise AssertionError(f"{error}; nodes that answer: {seen}") from None

@@ -1,0 +1,125 @@
+"""What the chart says to Redis: memory, users, ports without plain text, and alerts with their runbooks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lighthouse_harness.alerts import alert_thresholds, alerts
+from lighthouse_harness.manifests import merge
+from lighthouse_harness.render import RenderError
+
+from .conftest import CHART, WHOLE, request_for
+
+if TYPE_CHECKING:
+    from lighthouse_harness.model import Render
+    from lighthouse_harness.render import Renderer
+    from lighthouse_harness.tally import Prover
+
+RUNBOOKS = CHART.parents[1] / "docs" / "runbooks"
+THRESHOLDS = "redis.monitoring.thresholds"
+TABLE = {
+    "RedisSlotsUnserved": f"{THRESHOLDS}.slots",
+    "RedisReplicasMissing": f"{THRESHOLDS}.replicas",
+    "RedisMemoryHigh": f"{THRESHOLDS}.memory",
+    "RedisEvictions": f"{THRESHOLDS}.evictions",
+    "RedisConnectionsHigh": f"{THRESHOLDS}.connections",
+    "RedisPersistenceFailing": f"{THRESHOLDS}.unwritable",
+}
+WITHOUT_THRESHOLD = {"RedisNodeDown"}
+"""A node answers or it does not."""
+
+
+def rendered(renderer: Renderer, values: dict[str, Any] | None = None) -> Render:
+    """The chart with Redis and these values of it."""
+    overrides = merge(WHOLE, {"redis": values or {}})
+    return renderer.render(replace(request_for("default"), overrides=overrides))
+
+
+def config(render: Render) -> dict[str, str]:
+    """The server's configuration."""
+    (found,) = (item for item in render.select("ConfigMap") if item.name == "lighthouse-redis")
+    lines = [
+        line for line in found.at("data")["redis.conf"].splitlines() if line and not line.startswith("#")
+    ]
+    return dict(line.split(" ", 1) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("limit", "percent", "bytes_"),
+    [("512Mi", 65, 348966092), ("1Gi", 50, 536870912), ("300M", 90, 270000000), (400000000, 10, 40000000)],
+)
+def test_data_gets_its_share_of_the_memory_limit(
+    limit: str | int, percent: int, bytes_: int, renderer: Renderer
+) -> None:
+    values = {"memory": {"percent": percent}, "resources": {"limits": {"memory": limit}}}
+    assert int(config(rendered(renderer, values))["maxmemory"]) == bytes_
+
+
+@pytest.mark.parametrize("mode", ["cluster", "standalone"])
+def test_no_port_is_without_tls_and_what_is_set_is_in_the_configuration(
+    mode: str, renderer: Renderer
+) -> None:
+    said = config(
+        rendered(renderer, {"mode": mode, "memory": {"eviction": "allkeys-lfu"}, "maxClients": 321})
+    )
+    assert said["port"] == "0"
+    assert said["tls-port"] == "6379"
+    assert said["tls-replication"] == "yes"
+    assert said.get("tls-cluster") == ("yes" if mode == "cluster" else None)
+    assert (said["maxmemory-policy"], said["maxclients"]) == ("allkeys-lfu", "321")
+
+
+def test_the_default_user_is_off_and_only_the_keeper_reaches_every_key() -> None:
+    lines = (CHART / "charts/redis/files/users.acl").read_text().splitlines()
+    users = {line.split()[1]: line.split()[2:] for line in lines}
+    assert users.keys() == {"default", "bridge", "exporter", "keeper", "replication"}
+    assert "off" in users.pop("default")
+    for name, rules in users.items():
+        assert rules[0] == "on", name
+        assert "-@all" in rules, name
+        assert not [rule for rule in rules if rule.startswith((">", "#", "+@")) or rule == "nopass"], name
+    assert {name for name, rules in users.items() if "~*" in rules} == {"keeper"}
+
+
+def test_the_bridge_may_do_what_its_page_says() -> None:
+    page = (CHART.parents[1] / "docs/architecture.md").read_text()
+    (said,) = re.findall(r"```\n(~lighthouse:\* .*?)```", page, re.DOTALL)
+    lines = (CHART / "charts/redis/files/users.acl").read_text().splitlines()
+    (given,) = (line for line in lines if line.startswith("user bridge "))
+    assert set(given.split()[3:]) == set(said.split())
+
+
+def test_each_alert_compares_with_its_value_and_has_a_runbook(renderer: Renderer, prove: Prover) -> None:
+    render = rendered(renderer)
+    found = [alert for alert in alerts(render) if alert.object.name == "lighthouse-redis"]
+    assert {alert.name for alert in found} == TABLE.keys() | WITHOUT_THRESHOLD
+    verdict = alert_thresholds(render, TABLE)
+    left = [f for f in verdict.findings if not (f.check == "alert/table" and f.observed in WITHOUT_THRESHOLD)]
+    assert left == []
+    for alert in found:
+        page = RUNBOOKS / f"{alert.name}.md"
+        headings = re.findall(r"^#+ (.*)$", page.read_text().replace("```sh\n#", ""), re.MULTILINE)
+        assert headings == [alert.name, "Meaning", "Impact", "Diagnosis", "Mitigation"], page
+        assert alert.rule["annotations"]["runbook_url"].endswith(f"/{page.name}")
+
+
+def test_a_stop_that_is_shorter_than_a_handover_is_refused(renderer: Renderer) -> None:
+    with pytest.raises(
+        RenderError, match=r"redis\.terminationGracePeriodSeconds is 30 but must be longer than"
+    ):
+        rendered(renderer, {"terminationGracePeriodSeconds": 30, "handoverSeconds": 20})
+
+
+@pytest.mark.parametrize(("primaries", "replicas", "pods"), [(3, 1, 6), (5, 1, 10), (3, 2, 9)])
+def test_there_is_a_pod_for_each_primary_and_replica(
+    primaries: int, replicas: int, pods: int, renderer: Renderer
+) -> None:
+    values = {"cluster": {"primaries": primaries, "replicasPerPrimary": replicas}}
+    (found,) = (
+        item for item in rendered(renderer, values).select("StatefulSet") if item.name == "lighthouse-redis"
+    )
+    assert found.at("spec.replicas") == pods

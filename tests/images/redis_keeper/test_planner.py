@@ -1,0 +1,310 @@
+"""Plans, tried on a model of a cluster: from any state they lead to the wished one, whatever interrupts them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lighthouse_redis_keeper.actions import (
+    Action,
+    AddSlots,
+    ClaimSlots,
+    Close,
+    FailOver,
+    Forget,
+    Meet,
+    Move,
+    Replicate,
+    TakeOver,
+)
+from lighthouse_redis_keeper.commands import commands
+from lighthouse_redis_keeper.placement import spread, together
+from lighthouse_redis_keeper.planner import Situation, Target, is_drained, is_whole, plan
+from lighthouse_redis_keeper.topology import (
+    SLOTS,
+    Member,
+    OpenSlot,
+    TopologyError,
+    View,
+    ordinal_of,
+    parse_nodes,
+    ranges,
+)
+
+EVERY = frozenset(range(SLOTS))
+
+
+@dataclass
+class Node:
+    """A node of the model."""
+
+    primary: str = ""
+    slots: frozenset[int] = frozenset()
+    ip: str = ""
+    open_slots: tuple[OpenSlot, ...] = ()
+    knows: dict[str, str] = field(default_factory=dict)
+    """The address at which it knows others, by id."""
+
+
+class Model:
+    """Nodes that do what they are told and hear of each other at once."""
+
+    def __init__(self, size: int, machines: int = 3) -> None:
+        self.machines = machines
+        self.nodes = {f"n{pod}": Node(ip=f"10.0.0.{pod}") for pod in range(size)}
+        self.pods = {pod: f"n{pod}" for pod in range(size)}
+        self.forgotten: list[str] = []
+
+    def node(self, pod: int) -> Node:
+        return self.nodes[self.pods[pod]]
+
+    def views(self) -> dict[int, View]:
+        host = {name: f"redis-{pod}.nodes" for pod, name in self.pods.items()}
+        owned = frozenset[int]().union(*(self.nodes[name].slots for name in self.pods.values()))
+
+        def member(name: str, ip: str) -> Member:
+            node = self.nodes[name]
+            flags = {"slave" if node.primary else "master"} | (set() if name in host else {"fail"})
+            named = host.get(name) or f"redis-{name[1:].partition('-')[0]}.nodes"
+            return Member(name, ip, named, frozenset(flags), node.primary, node.slots, node.open_slots)
+
+        return {
+            pod: View(
+                ordinal=pod,
+                place=f"machine-{pod % self.machines}",
+                me=member(name, self.nodes[name].ip),
+                members={name: member(name, self.nodes[name].ip)}
+                | {other: member(other, ip) for other, ip in self.nodes[name].knows.items()},
+                whole=owned == EVERY,
+                linked=not self.nodes[name].primary or self.nodes[name].primary in self.pods.values(),
+            )
+            for pod, name in self.pods.items()
+        }
+
+    def do(self, action: Action) -> None:
+        match action:
+            case Meet(pod, other):
+                for one, two in ((pod, other), (other, pod)):
+                    self.node(one).knows |= self.node(two).knows | {self.pods[two]: self.node(two).ip}
+                    self.node(one).knows.pop(self.pods[one], None)
+            case AddSlots(pod, slots) | ClaimSlots(pod, slots):
+                for node in self.nodes.values():
+                    node.slots -= slots
+                self.node(pod).slots |= slots
+            case Move(source, target, slots):
+                assert slots <= self.node(source).slots
+                assert not self.node(target).primary
+                self.node(source).slots -= slots
+                self.node(target).slots |= slots
+                self.node(source).open_slots = self.node(target).open_slots = ()
+            case Close(pod, _):
+                self.node(pod).open_slots = ()
+            case _:
+                self._change_roles(action)
+
+    def _change_roles(self, action: Action) -> None:
+        match action:
+            case Replicate(pod, primary):
+                assert not self.node(pod).slots, "a node with slots cannot become a replica"
+                assert not self.node(primary).primary, "the primary must be one"
+                self.node(pod).primary = self.pods[primary]
+            case FailOver(pod):
+                self._promote(pod, self.node(pod).primary)
+            case TakeOver(pod, lost):
+                assert self.node(pod).primary == lost
+                self._promote(pod, lost)
+            case Forget(name):
+                assert name not in self.pods.values(), "a node that answers must not be forgotten"
+                assert not self.nodes[name].slots, "a node that holds slots must not be forgotten"
+                self.forgotten.append(name)
+                for node in self.nodes.values():
+                    node.knows.pop(name, None)
+
+    def _promote(self, pod: int, old: str) -> None:
+        name, node = self.pods[pod], self.node(pod)
+        node.slots, node.primary = self.nodes[old].slots, ""
+        self.nodes[old].slots, self.nodes[old].primary = frozenset(), name
+        for other in self.nodes.values():
+            if other.primary == old and other is not node:
+                other.primary = name
+
+    def lose(self, pod: int) -> None:
+        """The pod comes back without its volume: under another id and at another address."""
+        name = f"n{pod}-{len(self.nodes)}"
+        self.nodes[name] = Node(ip=f"10.1.0.{len(self.nodes)}")
+        self.pods[pod] = name
+
+    def situation(self, target: Target) -> Situation:
+        found = Situation(target, self.views())
+        return replace(found, gone=found.replaced())
+
+    def settle(self, target: Target, stops: list[int] | None = None, steps: int = 200) -> Situation:
+        """Follow plans until there is none; `stops` says after how many actions each is interrupted."""
+        cuts = list(stops or [])
+        for _ in range(steps):
+            situation = self.situation(target)
+            actions = plan(situation)
+            if not actions:
+                return situation
+            for action in actions[: cuts.pop() if cuts else None]:
+                self.do(action)
+        raise AssertionError(f"no end after {steps} steps: {actions}")
+
+
+def as_wished(model: Model, situation: Situation) -> None:
+    """The cluster has its shape, and no replica shares a machine with its primary."""
+    target = situation.target
+    held = {pod: slots for pod, slots in situation.held.items() if slots}
+    assert frozenset[int]().union(*held.values()) == EVERY
+    assert len(held) == target.primaries
+    assert max(map(len, held.values())) - min(map(len, held.values())) <= SLOTS // target.primaries * 0.05
+    staying = [p for p in model.pods if p < target.size]
+    followers = {pod: [p for p in situation.followers(pod) if p in staying] for pod in held}
+    assert {len(found) for found in followers.values()} == {target.replicas}
+    views = situation.views
+    shared = [p for pod, found in followers.items() for p in found if views[p].place == views[pod].place]
+    assert shared == []
+
+
+@pytest.mark.parametrize(("primaries", "replicas"), [(3, 1), (3, 2), (5, 1)])
+def test_nodes_that_know_nothing_become_a_cluster(primaries: int, replicas: int) -> None:
+    target = Target(primaries, replicas)
+    model = Model(target.size, machines=max(3, replicas + 2))
+    as_wished(model, model.settle(target))
+
+
+@settings(max_examples=8, deadline=None)
+@given(stops=st.lists(st.integers(0, 3), max_size=60))
+def test_a_creation_may_be_interrupted_anywhere(stops: list[int]) -> None:
+    model = Model(6)
+    as_wished(model, model.settle(Target(3, 1), stops))
+
+
+@settings(max_examples=8, deadline=None)
+@given(stops=st.lists(st.integers(0, 2), max_size=80))
+def test_size_changes_both_ways_whatever_interrupts_it(stops: list[int]) -> None:
+    model = Model(6)
+    model.settle(Target(3, 1))
+    for pod in range(6, 10):
+        model.nodes[f"n{pod}"] = Node(ip=f"10.0.0.{pod}")
+        model.pods[pod] = f"n{pod}"
+    as_wished(model, model.settle(Target(5, 1), list(stops)))
+    situation = model.settle(Target(3, 1), list(stops))
+    assert is_drained(situation)
+    for pod in range(6, 10):
+        del model.pods[pod]
+    as_wished(model, model.settle(Target(3, 1)))
+    assert sorted(model.forgotten) == ["n6", "n7", "n8", "n9"]
+
+
+@settings(max_examples=8, deadline=None)
+@given(lost=st.lists(st.integers(0, 5), max_size=4), moved=st.sets(st.integers(0, 5)))
+def test_lost_volumes_and_new_addresses_are_healed(lost: list[int], moved: set[int]) -> None:
+    model = Model(6)
+    model.settle(Target(3, 1))
+    for pod in moved:
+        model.node(pod).ip = f"10.2.0.{pod}"
+    for pod in lost:
+        model.lose(pod)
+    situation = model.settle(Target(3, 1))
+    as_wished(model, situation)
+    assert is_whole(situation)
+
+
+def test_a_node_that_is_away_is_neither_forgotten_nor_robbed() -> None:
+    model = Model(6)
+    model.settle(Target(3, 1))
+    before = {name: node.slots for name, node in model.nodes.items()}
+    away = [pod for pod in model.pods if model.node(pod).slots][:1]
+    away += [pod for pod in model.pods if model.node(pod).primary == model.pods[away[0]]]
+    for pod in away:
+        del model.pods[pod]
+    model.settle(Target(3, 1))
+    assert model.forgotten == []
+    assert {name: node.slots for name, node in model.nodes.items()} == before
+
+
+def test_nodes_that_lost_everything_wait_for_the_others() -> None:
+    model = Model(6)
+    for pod in range(1, 6):
+        del model.pods[pod]
+    assert plan(model.situation(Target(3, 1))) == []
+
+
+def test_an_open_slot_is_moved_to_its_end_and_one_that_nobody_gives_is_closed() -> None:
+    model = Model(6)
+    model.settle(Target(3, 1))
+    source, target = [pod for pod in model.pods if model.node(pod).slots][:2]
+    slot = min(model.node(source).slots)
+    model.node(source).open_slots = (OpenSlot(slot, importing=False, other=model.pods[target]),)
+    assert plan(model.situation(Target(3, 1))) == [Move(source, target, frozenset({slot}))]
+    model.node(source).open_slots = (OpenSlot(slot, importing=False, other="unknown"),)
+    assert plan(model.situation(Target(3, 1))) == [Close(source, frozenset({slot}))]
+
+
+def test_nothing_is_planned_for_no_answer_and_for_a_whole_cluster() -> None:
+    assert plan(Situation(Target(3, 1), {})) == []
+    model = Model(6)
+    assert plan(model.settle(Target(3, 1))) == []
+
+
+NODES = (
+    "aa 10.0.0.1:6379@16379,redis-0.nodes myself,master - 0 0 1 connected 0-2 7 [9->-bb] [8-<-bb]\n"
+    "bb 10.0.0.2:6379@16379,redis-1.nodes slave,fail? aa 0 0 1 connected\n"
+    "cc :0@0 master,noaddr - 0 0 1 disconnected 3-4\n"
+)
+
+
+def test_what_a_node_says_is_read() -> None:
+    me, members = parse_nodes(NODES)
+    assert (me.id, me.ip, me.host, me.primary, me.slots) == (
+        "aa",
+        "10.0.0.1",
+        "redis-0.nodes",
+        "",
+        frozenset({0, 1, 2, 7}),
+    )
+    assert me.open_slots == (OpenSlot(9, False, "bb"), OpenSlot(8, True, "bb"))
+    assert (members["bb"].primary, members["bb"].failed, members["bb"].settled) == ("aa", False, True)
+    assert (members["cc"].settled, members["cc"].slots) == (False, frozenset({3, 4}))
+
+
+@pytest.mark.parametrize("text", ["", "x", NODES.replace("myself,", "")])
+def test_what_is_no_answer_of_a_node_is_refused(text: str) -> None:
+    with pytest.raises(TopologyError, match="CLUSTER NODES"):
+        parse_nodes(text)
+
+
+@given(st.frozensets(st.integers(0, 200)))
+def test_ranges_hold_exactly_their_slots(slots: frozenset[int]) -> None:
+    assert {n for first, last in ranges(slots) for n in range(first, last + 1)} == slots
+    assert all(b[0] - a[1] > 1 for a, b in zip(ranges(slots), ranges(slots)[1:], strict=False))
+
+
+@pytest.mark.parametrize(
+    ("host", "pod"), [("redis-3.nodes.svc", 3), ("a-redis-12", 12), ("redis", None), ("", None)]
+)
+def test_a_pod_is_known_by_the_name_of_its_node(host: str, pod: int | None) -> None:
+    assert ordinal_of(host) == pod
+
+
+@given(st.dictionaries(st.integers(0, 9), st.sampled_from("abc"), min_size=1), st.integers(0, 9))
+def test_pods_are_spread_over_machines(places: dict[int, str], count: int) -> None:
+    chosen = spread(places, count)
+    assert len(chosen) == min(count, len(places))
+    machines = {places[pod] for pod in chosen}
+    assert len(machines) == min(len(chosen), len(set(places.values())))
+
+
+def test_two_replicas_change_places_only_if_that_helps() -> None:
+    places = {0: "a", 1: "b", 2: "a", 3: "b"}
+    assert together(places, {2: 0, 3: 1}) == {2: 1, 3: 0}
+    assert together(places, {2: 1, 3: 0}) == {}
+
+
+def test_a_move_is_no_list_of_commands() -> None:
+    with pytest.raises(TypeError, match="Move"):
+        commands(Move(0, 1, frozenset({1})), {}, 6379)
