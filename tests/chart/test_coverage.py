@@ -56,6 +56,9 @@ ADMITTED: tuple[dict[str, Any], ...] = (
         }
     },
     {"networkPolicies": {"denyReleaseNamespace": False}},
+    {"redis": {"enabled": True}},
+    {"redis": {"enabled": True, "topologySpreadConstraints": []}},
+    {"redis": {"enabled": True, "mode": "standalone", "monitoring": {"rules": "always"}}},
     {"guardrails": {"enabled": False}},
     {
         "guardrails": {
@@ -80,6 +83,7 @@ REFUSED: tuple[dict[str, Any], ...] = (
     {"agents": {"terminationGracePeriodSeconds": 20}},
     {"fuse-csi": {"stopDelaySeconds": 60}},
     {"bridge": {"resources": {"requests": {"cpu": "9"}}}},
+    {"redis": {"enabled": True, "handoverSeconds": 60}},
     {"agents": {"fuse": {"cacheMiB": 4096}}},
     {"global": {"unknown": "x"}},
     {"enabled": True},
@@ -91,6 +95,7 @@ OUT_OF_REACH = {
     r"if \.Chart\.IsRoot": "needs a chart that depends on this one",
     r"if \$expert \(": "an expert that is null is gone before templates see it",
     r"if ne \$level": "NOTES.txt asks a cluster for the namespace, and no cluster is there",
+    r'if not \(hasKey \$live "tls\.key"': "the certificate that a cluster has, and no cluster is there",
     r"if not \(semverCompare": "Helm itself refuses such a cluster before any template",
 }
 """Branches that no render of the chart alone can come through, as patterns, and why."""
@@ -102,6 +107,9 @@ def _requests() -> list[Request]:
     cases += [replace(plain, overrides=values) for values in (*ADMITTED, *REFUSED)]
     cases += [replace(plain, release=name) for name in ("shared", "a" * 53, f"lighthouse-{'a' * 42}")]
     cases += [replace(plain, namespace="n" * 60)]
+    redis = {"redis": {"enabled": True}}
+    bare = {"redis": {"enabled": True, "topologySpreadConstraints": []}}
+    cases += [replace(plain, overrides=values, upgrade=True) for values in (redis, bare)]
     cases += [replace(plain, upgrade=True), replace(plain, kubernetes="1.30.0")]
     return cases
 

@@ -71,11 +71,6 @@ http://{{ include "lighthouse.bridge.name" . }}.{{ .Release.Namespace }}.svc.{{ 
 {{- .Release.Namespace -}}
 {{- end -}}
 
-{{- /* Redis' address as bridges see it. */ -}}
-{{- define "lighthouse.redis.url" -}}
-rediss://{{ include "lighthouse.redis.name" . }}.{{ .Release.Namespace }}.svc.{{ trimSuffix "." .Values.global.clusterDomain }}:6379
-{{- end -}}
-
 {{- /* Secrets the chart of Redis makes unless existing ones are named. */ -}}
 {{- define "lighthouse.redis.usersSecretName" -}}
 {{- include "lighthouse.redis.name" . }}-users
