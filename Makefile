@@ -67,6 +67,10 @@ bench-fuse: ## Compare the FUSE mount with the native file system, passthrough_l
 bench-bridge: ## Put the bridge under load and compare it with a policy server (ARGS="--seconds 10 --endurance 30" is short)
 	@$(PYTHON) -m ci bench-bridge $(ARGS)
 
+.PHONY: bench-events
+bench-events: ## Compare the event store with pgbench and a bare sqlite3 loop
+	@$(PYTHON) -m tests.bench.events
+
 bench-harness: ## Compare the chart harness with helm-unittest
 	@$(PYTHON) -m ci bench-harness
 
