@@ -1,7 +1,11 @@
-"""`python -m lighthouse_bridge`: exit code 0 after a drained stop, 2 for a setting that cannot be used."""
+"""`python -m lighthouse_bridge [serve|migrate]`: serve until told to end, or only bring the store's tables up to date.
+
+Exit codes: 0 done, 1 the store cannot be reached or changed, 2 a setting cannot be used.
+"""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
 import os
@@ -11,22 +15,33 @@ import uvloop
 
 from .decisions.rules import RulesError
 from .logs import configure_logs
+from .migrations.command import migrate
+from .problems import StoreUnavailableError
 from .server import serve
 from .settings import SettingsError, read_auth_secret, read_settings
 
 
 def main() -> int:
     """Run the bridge; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="lighthouse-bridge", description=__doc__)
+    parser.add_argument("command", nargs="?", choices=("serve", "migrate"), default="serve")
+    command = parser.parse_args().command
     try:
         settings = read_settings(os.environ)
-        secret = read_auth_secret(settings.auth_secret_file)
         configure_logs(settings.log_level)
+        if command == "migrate":
+            migrate(settings)
+            return 0
+        secret = read_auth_secret(settings.auth_secret_file)
         _spare_the_collector()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings, secret))
     except (SettingsError, RulesError) as error:
         sys.stderr.write(f"lighthouse-bridge: {error}\n")
         return 2
+    except StoreUnavailableError as error:
+        sys.stderr.write(f"lighthouse-bridge: {error}\n")
+        return 1
     return 0
 
 

@@ -26,6 +26,7 @@ from .problems import StoreUnavailableError
 from .redis_shared import RedisShared
 from .sessions import Sessions
 from .shared import LocalShared, SharedAwayError
+from .snapshots import build_snapshot, is_snapshot_due, store_snapshot
 from .sqlite_database import SqliteDatabase
 from .streams import Feed
 from .subscriptions import Subscribers
@@ -46,6 +47,7 @@ class Bridge:
 
     def __init__(self, settings: Settings, secret: bytes) -> None:
         self.settings = settings
+        self.secret = secret
         self.feed = Feed()
         self.bells = Bells()
         self.expert_breaker = expert_breaker()
@@ -137,9 +139,24 @@ class Bridge:
                 await self.sessions.flush()
                 await self._sweep()
                 await self.database.write(end_silent_talks)
+                await self._snapshot()
             except StoreUnavailableError as error:
                 log.warning("housekeeping postponed", reason=str(error))
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+    async def _snapshot(self) -> None:
+        """Keep the tree when enough happened; of several bridges the first one does."""
+        now = now_us()
+        if not await self.database.read(lambda connection: is_snapshot_due(connection, now)):
+            return
+        name = f"auto-{now}"
+        built = await self.database.read(lambda c: build_snapshot(c, name, now), snapshot=True)
+
+        def work(transaction: Transaction) -> None:
+            if is_snapshot_due(transaction.connection, transaction.now_us):
+                store_snapshot(transaction, name, built, "lighthouse-bridge", automatic=True)
+
+        await self.database.write(work)
 
     async def _keep_time(self) -> None:
         while True:

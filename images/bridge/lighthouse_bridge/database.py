@@ -143,6 +143,13 @@ class Transaction:
         )
         self.rows.append(row)
         self.lines.append(line)
+        correlation = (metadata or {}).get("correlation_id")
+        if isinstance(correlation, str) and correlation:
+            _check_name(correlation)
+            self.connection.execute(
+                "INSERT INTO event_correlations (correlation_id, sequence_id) VALUES (?,?)",
+                (correlation, line.sequence),
+            )
         return line
 
     def _uncommitted(self) -> Iterator[Row]:
@@ -208,6 +215,8 @@ class Database(ABC):
     `last_sequence` is the last of them. `generation` changes when the store was replaced by another.
     """
 
+    # The engine's name, for the few statements that have no common form.
+    DIALECT: str
     # Exceptions of the engine, which concern the whole commit and not one write alone.
     ERRORS: tuple[type[Exception], ...]
 

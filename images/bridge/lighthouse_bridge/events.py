@@ -83,6 +83,8 @@ RESERVED = frozenset(
         EventType.SHADOW_ANNOTATION_CREATED,
         EventType.SYSTEM_STARTED,
         EventType.SYSTEM_SHUTDOWN,
+        EventType.SNAPSHOT_CREATED,
+        EventType.SNAPSHOT_RESTORED,
     }
 )
 
@@ -117,6 +119,19 @@ Row = tuple[int, str, str, int, str | None, str | None, int | None, str, str | N
 
 _encode = msgspec.json.Encoder().encode
 decode_record = msgspec.json.Decoder(EventRecord).decode
+
+
+class _Correlated(msgspec.Struct):
+    correlation_id: Any = None
+
+
+def correlation_of(metadata: str | bytes) -> str | None:
+    """The correlation that an event's metadata (JSON) names, or None."""
+    try:
+        named = msgspec.json.decode(metadata, type=_Correlated).correlation_id
+    except msgspec.MsgspecError:
+        return None
+    return named if isinstance(named, str) and named else None
 
 
 def legacy_checksum(sequence: int, event_id: str, event_type: str, data: dict[str, Any]) -> str:

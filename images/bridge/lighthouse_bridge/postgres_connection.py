@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from .migrations import is_current
 from .problems import Problem, StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -102,6 +103,21 @@ def connect(settings: PostgresSettings, *, reading: bool = False) -> Opened:
         **_encryption(settings, hosts),
     )
     return Opened(raw, made_with)
+
+
+def upgrade(settings: PostgresSettings, raw: Raw, name: str) -> None:
+    """Bring the tables to this bridge's revision, if they are not; raises as `connect` does, and
+    StoreUnavailableError for a newer schema that this bridge cannot use."""
+    found = raw.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
+    if found and found[0] and is_current(PostgresConnection(raw), name):
+        return
+    from .migrations.upgrade import upgrade_postgres  # noqa: PLC0415 - most starts need none of it
+
+    with connect(settings).raw as own:
+        # Rows may be many: a step takes the time it needs.
+        own.execute("SET statement_timeout = 0")
+        own.autocommit = False
+        upgrade_postgres(own)
 
 
 class PostgresConnection:

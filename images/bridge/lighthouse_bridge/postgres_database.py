@@ -21,8 +21,7 @@ from .chain import Head
 from .database import BATCH_ROWS, HEAD, INSERT, Batch, Connection, Database, Job
 from .events import StreamLine, read_line
 from .logs import log
-from .migrations import is_current
-from .postgres_connection import Opened, PostgresSettings, connect, translate
+from .postgres_connection import Opened, PostgresSettings, connect, translate, upgrade
 from .problems import StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -59,6 +58,7 @@ class _Sent:
 class PostgresDatabase(Database):
     """The store that `settings` name."""
 
+    DIALECT = "postgresql"
     # Only these say that the connection or the server failed; others concern the statement.
     ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 
@@ -225,15 +225,7 @@ class PostgresDatabase(Database):
             raise StoreUnavailableError(
                 f"{self.name} has synchronous_commit=off and would lose acknowledged events; set it to on"
             )
-        (revised,) = raw.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone() or (False,)
-        if not revised or not is_current(opened.connection, self.name):
-            from .migrations.upgrade import upgrade_postgres  # noqa: PLC0415 - most starts need none of it
-
-            with connect(self._settings).raw as own:
-                # Rows may be many: a step takes the time it needs.
-                own.execute("SET statement_timeout = 0")
-                own.autocommit = False
-                upgrade_postgres(own)
+        upgrade(self._settings, raw, self.name)
         opened.connection.execute(
             "DELETE FROM store_writers WHERE updated_us < ?", (time.time_ns() // 1000 - _WRITER_KEPT_US,)
         )

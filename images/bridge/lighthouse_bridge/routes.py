@@ -18,6 +18,7 @@ from .api import (
     rules,
     sessions,
     shadow,
+    snapshots,
     streams,
     validation,
 )
@@ -57,6 +58,7 @@ ROUTES: tuple[Route, ...] = (
     *shadow.ROUTES,
     *context.ROUTES,
     *events.ROUTES,
+    *snapshots.ROUTES,
     *streams.ROUTES,
 )
 

@@ -35,6 +35,7 @@ _MAGIC = b"SQLite format 3\0"
 class SqliteDatabase(Database):
     """The store in the file `path`; a file that is gone, damaged or replaced is told and taken up again."""
 
+    DIALECT = "sqlite"
     ERRORS = (sqlite3.Error,)
 
     def __init__(

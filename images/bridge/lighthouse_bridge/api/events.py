@@ -1,72 +1,198 @@
-"""Events: stored and queried."""
+"""Events: stored, queried and verified."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import hashlib
+from typing import TYPE_CHECKING
 
 from .. import messages as m
 from ..bounds import check_shape
-from ..clock import parse_iso
+from ..chain import Head
+from ..clock import iso, parse_iso
 from ..credentials import Role
-from ..events import RESERVED, StreamLine, read_line
+from ..event_queries import Filters, find_events, index_page
+from ..event_stats import read_stats
+from ..events import RESERVED, EventType, StreamLine
 from ..exchange import reply
 from ..problems import Problem
-from ..route import Route
+from ..route import MIB, Route
+from ..verification import sign_head, stored_head, verify_page
 
 if TYPE_CHECKING:
     from ..bridge import Bridge
     from ..database import Connection, Transaction
     from ..exchange import Call, Reply
 
+MAX_BATCH_BYTES = 10 * MIB
+_MAX_KEY = 200
+
 
 async def store(bridge: Bridge, call: Call) -> Reply:
     """Append one event of the caller's own."""
     body: m.EventStoreRequest = call.body
-    check_shape(body.data, "data")
-    check_shape(body.metadata, "metadata")
-    check_shape([body.aggregate_id, body.aggregate_type], "The aggregate")
-    if body.event_type in RESERVED:
-        raise Problem(400, f"Events of type {body.event_type.value!r} are made by the bridge alone.")
-    if body.agent_id is not None:
-        call.require_agent(body.agent_id)
-    metadata = dict(body.metadata)
-    if body.aggregate_type is not None:
-        metadata["aggregate_type"] = body.aggregate_type
-
-    def work(transaction: Transaction) -> StreamLine:
-        return transaction.append(
-            body.event_type, call.session.agent_id, body.aggregate_id, body.data, metadata
-        )
-
-    line = await bridge.database.write(work)
+    (line,) = await _append(bridge, call, [body])
     return reply(m.EventStoreAnswer(line.event_id, "stored", f"Stored as {line.sequence}.", line.sequence))
+
+
+async def add(bridge: Bridge, call: Call) -> Reply:
+    """The same by its shorter path."""
+    return await store(bridge, call)
+
+
+async def add_batch(bridge: Bridge, call: Call) -> Reply:
+    """Append events of the caller's own, all or none."""
+    body: m.EventBatchRequest = call.body
+    lines = await _append(bridge, call, body.events)
+    sequences = [line.sequence for line in lines]
+    return reply(
+        m.EventBatchAnswer(
+            "stored", len(lines), min(sequences), max(sequences), [line.event_id for line in lines]
+        )
+    )
+
+
+async def _append(bridge: Bridge, call: Call, events: list[m.EventStoreRequest]) -> list[StreamLine]:
+    agent_id = call.session.agent_id
+    key = _idempotency_key(call)
+    for event in events:
+        check_shape(event.data, "data")
+        check_shape(event.metadata, "metadata")
+        check_shape([event.aggregate_id, event.aggregate_type], "The aggregate")
+        if event.event_type in RESERVED:
+            raise Problem(400, f"Events of type {event.event_type.value!r} are made by the bridge alone.")
+        if event.event_id is not None and key:
+            raise Problem(400, "The request has an Idempotency-Key and an event_id; send one of them.")
+        if event.agent_id is not None:
+            call.require_agent(event.agent_id)
+
+    def work(transaction: Transaction) -> list[StreamLine]:
+        lines = []
+        for position, event in enumerate(events):
+            metadata = dict(event.metadata)
+            if event.aggregate_type is not None:
+                metadata["aggregate_type"] = event.aggregate_type
+            event_id = event.event_id
+            if key:
+                named = hashlib.sha256(f"{agent_id}\0{key}\0{position}".encode()).hexdigest()
+                event_id = f"key-{named[:40]}"
+            lines.append(
+                transaction.append(
+                    event.event_type,
+                    agent_id,
+                    event.aggregate_id,
+                    event.data,
+                    metadata,
+                    event_id=event_id,
+                    expected_version=event.expected_version,
+                )
+            )
+        return lines
+
+    return await bridge.database.write(work)
+
+
+def _idempotency_key(call: Call) -> str:
+    key = call.header("idempotency-key")
+    if len(key) > _MAX_KEY:
+        raise Problem(400, f"The Idempotency-Key has {len(key)} characters; at most {_MAX_KEY} are allowed.")
+    return key
 
 
 async def query(bridge: Bridge, call: Call) -> Reply:
     """The latest events that pass the filters, in order."""
     q: m.EventQuery = call.query
-    clauses = ["1 = 1"]
-    values: list[Any] = []
-    for column, value in (("event_type =", q.event_type), ("agent_id =", q.agent_id)):
-        if value is not None:
-            clauses.append(f"{column} ?")
-            values.append(str(value))
-    for name, operator, text in (("start_time", ">=", q.start_time), ("end_time", "<=", q.end_time)):
-        if text is not None:
-            clauses.append(f"timestamp {operator} ?")
-            values.append(read_time(name, text))
-    # Only names from this module are put into the statement; what the client sent is bound.
-    statement = (
-        f"SELECT sequence_id, event_data FROM events WHERE {' AND '.join(clauses)} "  # noqa: S608 - clauses are constants
-        "ORDER BY sequence_id DESC LIMIT ?"
+    filters = Filters(
+        types=(q.event_type.value,) if q.event_type is not None else (),
+        agents=(q.agent_id,) if q.agent_id is not None else (),
+        start_us=_time("start_time", q.start_time),
+        end_us=_time("end_time", q.end_time),
+    )
+    events = await _find(bridge, filters, "sequence", q.limit, descending=True)
+    return reply(m.EventQueryAnswer(events[::-1], len(events), f"{len(events)} events."))
+
+
+async def find(bridge: Bridge, call: Call) -> Reply:
+    """Events that pass every filter, by sequence or by time."""
+    q: m.EventsQuery = call.query
+    types = _parts(q.types)
+    for name in set(types) - {kind.value for kind in EventType}:
+        raise Problem(400, f"{name[:80]!r} is not an event type; leave 'types' out to see all.")
+    filters = Filters(
+        types=types,
+        aggregates=_parts(q.aggregates),
+        agents=_parts(q.agents),
+        after_sequence=q.after,
+        until_sequence=q.until,
+        start_us=_time("start_time", q.start_time),
+        end_us=_time("end_time", q.end_time),
+        correlation=q.correlation_id,
+        text=q.text,
+    )
+    if q.text is not None:
+        # Only here: who does not search does not pay for the index.
+        dialect = bridge.database.DIALECT
+        while await bridge.database.write(lambda transaction: index_page(transaction, dialect)):
+            pass
+    events = await _find(bridge, filters, q.order, q.limit + 1, descending=q.direction == "descending")
+    return reply(m.EventsAnswer(events[: q.limit], min(len(events), q.limit), len(events) > q.limit))
+
+
+async def _find(
+    bridge: Bridge, filters: Filters, order: str, limit: int, *, descending: bool
+) -> list[StreamLine]:
+    dialect = bridge.database.DIALECT
+    return await bridge.database.read(
+        lambda connection: find_events(
+            connection, filters, order, limit, descending=descending, dialect=dialect
+        ),
+        may_lag=filters.text is None,
     )
 
-    def work(connection: Connection) -> list[StreamLine]:
-        rows = connection.execute(statement, (*values, q.limit)).fetchall()
-        return [read_line(sequence, data) for sequence, data in reversed(rows)]
 
-    events = await bridge.database.read(work)
-    return reply(m.EventQueryAnswer(events, len(events), f"{len(events)} events."))
+async def head(bridge: Bridge, call: Call) -> Reply:
+    """Where the store ends, or how it stood after an event, signed."""
+    q: m.HeadQuery = call.query
+    found = await bridge.database.read(lambda connection: stored_head(connection, q.sequence))
+    if found is None:
+        raise Problem(404, f"There is no event {q.sequence}: it never was, or it was removed.")
+    return reply(m.EventHead(found.sequence, found.hash.hex(), sign_head(bridge.secret, found)))
+
+
+async def verify(bridge: Bridge, call: Call) -> Reply:
+    """Check a page of the hash chain after an event whose hash is known."""
+    q: m.VerifyQuery = call.query
+    start = Head(q.after, 0, bytes.fromhex(q.hash))
+    page = await bridge.database.read(lambda connection: verify_page(connection, start, q.limit))
+    return reply(
+        m.VerifyAnswer(
+            page.head.sequence,
+            page.head.hash.hex(),
+            page.count,
+            page.gaps,
+            page.problems,
+            page.count == q.limit,
+        )
+    )
+
+
+async def stats(bridge: Bridge, _call: Call) -> Reply:
+    """How many events there are, of which types, from when."""
+
+    def work(connection: Connection) -> m.EventStats:
+        found = read_stats(connection)
+        return m.EventStats(
+            events=found.events,
+            first_sequence=found.first_sequence,
+            last_sequence=found.last_sequence,
+            missing_sequences=found.missing,
+            first_timestamp=None if found.first_us is None else iso(found.first_us),
+            last_timestamp=None if found.last_us is None else iso(found.last_us),
+            types=found.types,
+            agents=found.agents,
+            aggregates=found.aggregates,
+        )
+
+    return reply(await bridge.database.read(work, snapshot=True, may_lag=True))
 
 
 def read_time(name: str, text: str) -> int:
@@ -75,6 +201,14 @@ def read_time(name: str, text: str) -> int:
         return parse_iso(text)
     except (ValueError, OverflowError):
         raise Problem(400, f"{name} is {text!r}; write a time as 2026-01-31T12:00:00Z.") from None
+
+
+def _time(name: str, text: str | None) -> int | None:
+    return None if text is None else read_time(name, text)
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.split(",") if part)
 
 
 ROUTES = (
@@ -86,6 +220,28 @@ ROUTES = (
         body=(m.EventStoreRequest,),
         summary="Append an event",
         answers={200: m.EventStoreAnswer},
+        errors=frozenset({409}),
+    ),
+    Route(
+        method="POST",
+        path="/events",
+        handle=add,
+        role=Role.BUILDER,
+        body=(m.EventStoreRequest,),
+        summary="Append an event; repeat it safely with an event_id or an Idempotency-Key header",
+        answers={200: m.EventStoreAnswer},
+        errors=frozenset({409}),
+    ),
+    Route(
+        method="POST",
+        path="/events/batch",
+        handle=add_batch,
+        role=Role.BUILDER,
+        body=(m.EventBatchRequest,),
+        body_limit=MAX_BATCH_BYTES,
+        summary="Append up to 1,000 events, all or none",
+        answers={200: m.EventBatchAnswer},
+        errors=frozenset({409}),
     ),
     Route(
         method="GET",
@@ -96,5 +252,42 @@ ROUTES = (
         summary="The latest matching events, in order",
         answers={200: m.EventQueryAnswer},
         errors=frozenset({400}),
+    ),
+    Route(
+        method="GET",
+        path="/events",
+        handle=find,
+        role=Role.EXPERT,
+        query=m.EventsQuery,
+        summary="Events by type, aggregate, agent, sequence, time, correlation and words",
+        answers={200: m.EventsAnswer},
+        errors=frozenset({400}),
+    ),
+    Route(
+        method="GET",
+        path="/events/head",
+        handle=head,
+        role=Role.EXPERT,
+        query=m.HeadQuery,
+        summary="The last event's sequence and hash, signed",
+        answers={200: m.EventHead},
+        errors=frozenset({404}),
+    ),
+    Route(
+        method="GET",
+        path="/events/verify",
+        handle=verify,
+        role=Role.OPERATOR,
+        query=m.VerifyQuery,
+        summary="Check a page of the hash chain",
+        answers={200: m.VerifyAnswer},
+    ),
+    Route(
+        method="GET",
+        path="/events/stats",
+        handle=stats,
+        role=Role.EXPERT,
+        summary="Counts of events",
+        answers={200: m.EventStats},
     ),
 )
