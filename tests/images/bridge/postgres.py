@@ -57,7 +57,8 @@ class Postgres:
     port: int = 0
     host: str = "127.0.0.1"
     options: dict[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
+    # Shared by all that `replace` makes of one server: it runs once.
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def secret_dir(self) -> Path:
@@ -97,7 +98,7 @@ class Postgres:
         """Start the server and wait until it answers."""
         arguments = [f"-c{name}={value}" for name, value in {**OPTIONS, **self.options}.items()]
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
+            process = subprocess.Popen(
                 [
                     str(programs() / "postgres"),
                     "-D",
@@ -113,19 +114,20 @@ class Postgres:
                 stderr=log,
                 **_unprivileged(),
             )
+        self.processes.append(process)
         deadline = time.monotonic() + 30
         while True:
             with suppress(psycopg.OperationalError), self.connect():
                 return
-            ended = self.process.poll() is not None or time.monotonic() > deadline
+            ended = process.poll() is not None or time.monotonic() > deadline
             assert not ended, (self.folder / "log").read_text()[-2000:]
             time.sleep(0.05)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         """End the server: SIGINT cuts clients off, SIGQUIT is as good as a crash."""
-        assert self.process is not None
-        self.process.send_signal(number)
-        self.process.wait(30)
+        process = self.processes.pop()
+        process.send_signal(number)
+        process.wait(30)
 
 
 @contextmanager
@@ -140,7 +142,7 @@ def postgres_server(**options: str) -> Iterator[Postgres]:
         server.start()
         yield server
     finally:
-        if server.process is not None and server.process.poll() is None:
+        if server.processes:
             server.stop(signal.SIGQUIT)
         shutil.rmtree(folder)
 
