@@ -8,6 +8,7 @@ failing one read.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sqlite3
 import time
@@ -47,7 +48,11 @@ class SqliteDatabase(Database):
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._head = Head()
-        self._abandoned: list[sqlite3.Connection | None] = []
+        # The file once more, for a look at its first bytes. It stays open as long as a connection may: closing
+        # it would take back every lock that this process holds on the file, and another program would then
+        # remove the log under the bridge.
+        self._file = -1
+        self._abandoned: list[tuple[sqlite3.Connection | None, int]] = []
 
     async def probe(self) -> None:
         """Also raises when the volume has less free space than it must."""
@@ -108,6 +113,7 @@ class SqliteDatabase(Database):
             row = connection.execute(HEAD).fetchone()
             self._head = Head(*row) if row else Head()
             status = self.path.stat()
+            self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except BaseException:
             connection.close()
             raise
@@ -181,8 +187,8 @@ class SqliteDatabase(Database):
                 self._drop()
             elif not self._has_header():
                 # Closing the connection could write its log into the broken file and hide the damage.
-                self._abandoned.append(self._connection)
-                self._connection = None
+                self._abandoned.append((self._connection, self._file))
+                self._connection, self._file = None, -1
                 self._drop()
                 raise StoreUnavailableError(f"{self.name} is damaged; restore the file")
         if self._connection is None:
@@ -192,14 +198,15 @@ class SqliteDatabase(Database):
         return self._connection
 
     def _has_header(self) -> bool:
-        with self.path.open("rb") as file:
-            return file.read(len(_MAGIC)) in {_MAGIC, b""}
+        return os.pread(self._file, len(_MAGIC), 0) in {_MAGIC, b""}
 
     def _drop(self) -> None:
         if self._connection is not None:
             with suppress(sqlite3.Error):
                 self._connection.close()
-        self._connection = None
+        if self._file >= 0:
+            os.close(self._file)
+        self._connection, self._file = None, -1
         self._identity = None
         self.generation += 1
 

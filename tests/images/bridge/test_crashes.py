@@ -3,11 +3,12 @@
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,21 @@ def test_a_full_disk_is_told_and_left_behind_without_hands(
         own.kill()
     finally:
         subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_program_that_looks_into_the_file_takes_nothing_from_the_bridge(
+    start_bridge: Callable[..., Bridge],
+) -> None:
+    own = start_bridge()
+    with Load(own) as load:
+        for _ in range(5):
+            load.grow(30)
+            with closing(sqlite3.connect(own.store, timeout=5)) as connection:
+                assert connection.execute("SELECT count(*) FROM events").fetchone() > (0,)
+        load.grow(30)
+        own.kill()
+        own.start()
+    check(load)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT], ids=["restarted", "crashed"])
