@@ -17,6 +17,7 @@ FAILED = 1
 # Each command's or group's module and the name in it. Imported only when asked for, so that each starts fast.
 COMMANDS = {
     "approvals": "approvals:approvals",
+    "events": "events:events",
     "experts": "experts:experts",
     "explain": "calls:explain",
     "rules": "rules:rules",

@@ -1,0 +1,87 @@
+"""`lighthouse events` against a real bridge, and against a store that was changed behind its back."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.images.agent.commands import assert_failed, lighthouse
+from tests.images.agent.support import Bridge
+
+pytestmark = pytest.mark.heavy  # starts dozens of processes
+
+
+@pytest.fixture
+def person(env: dict[str, str], stopped_bridge: Bridge) -> Iterator[dict[str, str]]:
+    """An operator's environment, for a bridge of the test's own."""
+    with stopped_bridge.running():
+        found = {
+            **env,
+            "LIGHTHOUSE_BRIDGE_URL": stopped_bridge.url,
+            "LIGHTHOUSE_KEY_FILE": str(stopped_bridge.key_file("operator")),
+            "LIGHTHOUSE_AGENT_ID": "olga",
+        }
+        for number in range(5):
+            lighthouse(found, "validate", f"ls file-{number}")
+        yield found
+
+
+def rows(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_events_are_found_followed_counted_and_exported(person: dict[str, str], tmp_path: Path) -> None:
+    kind = "validation_decision_made"
+    shown = lighthouse(person, "events", "query", "--type", kind)
+    assert (shown.code, shown.out.count(kind)) == (0, 5)
+    found = json.loads(lighthouse(person, "events", "query", "--text", "file-3", "--json").out)
+    assert [e["event_type"] for e in found["events"]] == ["validation_request_submitted"]
+    latest = json.loads(lighthouse(person, "events", "query", "--latest", "--limit", "1", "--json").out)
+    last = latest["events"][0]["sequence"]
+    tail = lighthouse(person, "events", "tail", "--after", "0", "--once", "--agent", "olga")
+    sequences = [event["sequence"] for event in rows(tail.out)]
+    assert sequences == list(range(1, last + 1))
+    stats = json.loads(lighthouse(person, "events", "stats", "--json").out)
+    assert (stats["events"], stats["types"][kind]) == (last, 5)
+    target = tmp_path / "events.jsonl"
+    done = lighthouse(person, "events", "export", str(target), "--until", str(last))
+    assert done.code == 0, done
+    assert [event["sequence"] for event in rows(target.read_text())] == sequences
+    assert_failed(lighthouse(person, "events", "export", str(target)), "exists")
+
+
+def test_parquet_without_its_package_is_one_sentence(person: dict[str, str], tmp_path: Path) -> None:
+    done = lighthouse(
+        {**person, "PYTHONPATH": _without_pyarrow(tmp_path, person)}, "events", "export", "x.parquet"
+    )
+    assert_failed(done, "pyarrow", "pip install")
+    assert not Path("x.parquet").exists()
+
+
+def _without_pyarrow(folder: Path, env: dict[str, str]) -> str:
+    (folder / "hidden" / "pyarrow").mkdir(parents=True)
+    (folder / "hidden" / "pyarrow" / "__init__.py").write_text("raise ImportError\n")
+    return f"{folder / 'hidden'}:{env.get('PYTHONPATH', '')}"
+
+
+def test_verify_tells_a_whole_store_from_a_changed_one(
+    person: dict[str, str], stopped_bridge: Bridge, tmp_path: Path
+) -> None:
+    anchor = tmp_path / "head.json"
+    whole = lighthouse(person, "events", "verify", "--save-anchor", str(anchor))
+    assert (whole.code, "chain is whole" in whole.out) == (0, True)
+    assert lighthouse(person, "events", "verify", "--anchor", str(anchor)).code == 0
+    head = json.loads(anchor.read_text())["sequence"]
+    with closing(sqlite3.connect(stopped_bridge.folder / "events.db", timeout=5)) as connection, connection:
+        connection.execute("DELETE FROM events WHERE sequence_id >= ?", (head,))
+    assert lighthouse(person, "events", "verify").code == 0
+    cut = lighthouse(person, "events", "verify", "--anchor", str(anchor))
+    assert (cut.code, "was cut off" in cut.out) == (2, True)
+    with closing(sqlite3.connect(stopped_bridge.folder / "events.db", timeout=5)) as connection, connection:
+        connection.execute("UPDATE events SET agent_id = 'mallory' WHERE sequence_id = 3")
+    changed = lighthouse(person, "events", "verify")
+    assert (changed.code, "BROKEN: event 3 " in changed.out) == (2, True), changed
