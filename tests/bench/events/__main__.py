@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lighthouse_bridge.database import Database, Transaction
 
 ROOT = Path(__file__).parents[3]
-CLIENTS = (1, 8, 32, 128)
+CLIENTS = (1, 8, 32, 64)
 GOAL = 1.0
 FILL = 1_000
 
