@@ -106,7 +106,7 @@ def words_of(text: str) -> list[str]:
 def index_page(transaction: Transaction, dialect: str) -> bool:
     """Index the next events for full-text search; whether more are waiting.
 
-    Done when somebody searches and in idle moments, so that appending costs nothing for it.
+    Done when somebody searches, so that appending costs nothing for it.
     """
     connection = transaction.connection
     row = connection.execute("SELECT value FROM store_metadata WHERE key = 'events_fts'").fetchone()

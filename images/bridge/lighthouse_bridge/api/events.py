@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import TYPE_CHECKING
 
 from .. import messages as m
@@ -14,7 +15,7 @@ from ..event_queries import Filters, find_events, index_page
 from ..event_stats import read_stats
 from ..events import RESERVED, EventType, StreamLine
 from ..exchange import reply
-from ..problems import Problem
+from ..problems import Problem, StoreUnavailableError
 from ..route import MIB, Route
 from ..verification import sign_head, stored_head, verify_page
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_BATCH_BYTES = 10 * MIB
 _MAX_KEY = 200
+# A search that finds many events unindexed gives up in time, and the next one goes on from there.
+_INDEX_SECONDS = 10.0
 
 
 async def store(bridge: Bridge, call: Call) -> Reply:
@@ -129,12 +132,18 @@ async def find(bridge: Bridge, call: Call) -> Reply:
         text=q.text,
     )
     if q.text is not None:
-        # Only here: who does not search does not pay for the index.
-        dialect = bridge.database.DIALECT
-        while await bridge.database.write(lambda transaction: index_page(transaction, dialect)):
-            pass
+        await _index(bridge)
     events = await _find(bridge, filters, q.order, q.limit + 1, descending=q.direction == "descending")
     return reply(m.EventsAnswer(events[: q.limit], min(len(events), q.limit), len(events) > q.limit))
+
+
+async def _index(bridge: Bridge) -> None:
+    """Bring the full-text index up to the last event; who does not search does not pay for it."""
+    dialect = bridge.database.DIALECT
+    end = time.monotonic() + _INDEX_SECONDS
+    while await bridge.database.write(lambda transaction: index_page(transaction, dialect)):
+        if time.monotonic() > end:
+            raise StoreUnavailableError("older events are still being indexed for search; ask again")
 
 
 async def _find(
