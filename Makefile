@@ -8,6 +8,7 @@ PROJECT ?= .
 NAMESPACE ?= lighthouse
 VALUES ?=
 SET ?=
+PART ?=
 DATABASE ?=
 OSV_URL ?=
 REPORTS ?= build/scan
@@ -43,6 +44,10 @@ load: ## Load another source tree into the bridge (PROJECT=path)
 install: ## Install the chart on the current kubeconfig context (NAMESPACE=, VALUES="a.yaml b.yaml", SET="key=value")
 	@$(PYTHON) -m ci install --namespace $(NAMESPACE) $(VALUES:%=--values %) $(SET:%=--set %)
 
+.PHONY: operators
+operators: ## Install CloudNativePG, its Barman plugin and cert-manager, on the local cluster or the current context
+	@$(PYTHON) -m ci operators
+
 check: ## Prove offline what can be: lint, types, renders, units
 	@$(PYTHON) -m ci check
 
@@ -57,6 +62,10 @@ test-scan: ## Prove that the scanners find what is planted and fail when they ar
 
 test-replicas: ## Prove that three bridges on PostgreSQL and Redis act as one while they are killed and updated
 	@$(PYTHON) -m ci test-replicas --nodes $(NODES)
+
+.PHONY: test-production
+test-production: ## Prove what the production profile stands on, with its servers failing (PART=postgres for one)
+	@$(PYTHON) -m ci test-production --part "$(PART)"
 
 evidence: ## Run all proofs and write docs/evidence.md from their results
 	@$(PYTHON) -m ci test --nodes $(NODES) --evidence docs/evidence.md

@@ -15,10 +15,15 @@ from ci.cache import locked
 from ci.cluster import addons, cgroups, lifecycle
 from ci.cluster import node as nodes_module
 from ci.console import Failure, Steps, background, fail, interrupt_on_sigterm, stop_children
+from ci.operators import install as operator_installs
 from ci.settings import CACHE, KUBECONFIG, LOCK, LOGS, NAMESPACE, RELEASE, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ci.cluster.network import Node
+
+PRODUCTION = ROOT / "tests" / "production"
 
 
 def _guarded(command: Callable[..., None]) -> Callable[..., None]:
@@ -57,42 +62,47 @@ def up(nodes: int, project: Path) -> None:
     release.check_project(project)
     preflight.check_machine()
     with locked(LOCK), Steps() as steps:
-        preflight.install_packages(steps)
-        with background() as pool:  # Debian and Python packages come while Go compiles
-            tools = pool.submit(toolchain.helm_and_kubectl, steps)
-            base = pool.submit(image_builds.base_image, steps)
-            product = [pool.submit(_product, steps, name, base) for name in image_builds.PRODUCT]
-            built = {tool.name: toolchain.go_tool(tool, steps) for tool in toolchain.CLUSTER_TOOLS}
-            pause = image_builds.pause_image(steps)
-            coredns = image_builds.program_image(steps, "coredns", built["coredns"] / "coredns")
-            local_path = image_builds.program_image(
-                steps, "local-path-provisioner", built["local-path"] / "local-path-provisioner"
-            )
-            product_images = [image.result() for image in product]
-        programs = toolchain.bin_folder(built.values())
-        if not lifecycle.is_healthy(wanted, programs):
-            with steps.step("remove what an earlier cluster left") as step:
-                step.note(", ".join(lifecycle.remove()) or "nothing")
-            with steps.step(f"Kubernetes with {len(wanted)} node{'s' if len(wanted) > 1 else ''}"):
-                lifecycle.start(wanted, programs, tools.result() / "kubectl", pause.reference)
-        cluster = release.Cluster(tools.result(), KUBECONFIG)
-        kubectl = cluster.tools / "kubectl"
-        with steps.step("load images into the nodes") as step:
-            archives = [pause, coredns, local_path, base.result(), *product_images]
-            loaded = [
-                image_builds.import_into(programs / "ctr", nodes_module.socket(node), archives)
-                for node in wanted
-            ]
-            step.note(f"{sum(loaded)} new")
-        with steps.step("DNS and storage"):
-            addons.apply(kubectl, coredns=coredns, local_path=local_path, base=base.result())
-            addons.wait(kubectl)
+        cluster, product_images = _start(steps, wanted)
         with steps.step("helm install lighthouse"):
             release.install(cluster, RELEASE, NAMESPACE, release.local_values(product_images))
     _load(cluster, project)
     click.echo(
         _what_next(release.service_url(release.bridge_service(cluster, RELEASE, NAMESPACE)), cluster.tools)
     )
+
+
+def _start(steps: Steps, wanted: list[Node]) -> tuple[release.Cluster, list[image_builds.Image]]:
+    """Start the cluster with DNS and storage unless it runs; returns it, and the product's images on its nodes."""
+    preflight.install_packages(steps)
+    with background() as pool:  # Debian and Python packages come while Go compiles
+        tools = pool.submit(toolchain.helm_and_kubectl, steps)
+        base = pool.submit(image_builds.base_image, steps)
+        product = [pool.submit(_product, steps, name, base) for name in image_builds.PRODUCT]
+        built = {tool.name: toolchain.go_tool(tool, steps) for tool in toolchain.CLUSTER_TOOLS}
+        pause = image_builds.pause_image(steps)
+        coredns = image_builds.program_image(steps, "coredns", built["coredns"] / "coredns")
+        local_path = image_builds.program_image(
+            steps, "local-path-provisioner", built["local-path"] / "local-path-provisioner"
+        )
+        product_images = [image.result() for image in product]
+    programs = toolchain.bin_folder(built.values())
+    if not lifecycle.is_healthy(wanted, programs):
+        with steps.step("remove what an earlier cluster left") as step:
+            step.note(", ".join(lifecycle.remove()) or "nothing")
+        with steps.step(f"Kubernetes with {len(wanted)} node{'s' if len(wanted) > 1 else ''}"):
+            lifecycle.start(wanted, programs, tools.result() / "kubectl", pause.reference)
+    cluster = release.Cluster(tools.result(), KUBECONFIG)
+    kubectl = cluster.tools / "kubectl"
+    with steps.step("load images into the nodes") as step:
+        archives = [pause, coredns, local_path, base.result(), *product_images]
+        loaded = [
+            image_builds.import_into(programs / "ctr", nodes_module.socket(node), archives) for node in wanted
+        ]
+        step.note(f"{sum(loaded)} new")
+    with steps.step("DNS and storage"):
+        addons.apply(kubectl, coredns=coredns, local_path=local_path, base=base.result())
+        addons.wait(kubectl)
+    return cluster, product_images
 
 
 def _product(steps: Steps, name: str, base: Any) -> image_builds.Image:
@@ -236,6 +246,27 @@ def install(namespace: str, values: tuple[str, ...], settings: tuple[str, ...]) 
 
 @main.command()
 @_guarded
+def operators() -> None:
+    """Install the operators that the production profile needs.
+
+    On the local cluster from images built here; on the cluster that KUBECONFIG or the current context names, from
+    the published ones, at the same pins.
+    """
+    with Steps() as steps:
+        if os.environ.get("KUBECONFIG", str(KUBECONFIG)) == str(KUBECONFIG) and KUBECONFIG.exists():
+            preflight.check_root()
+            programs = toolchain.bin_folder(
+                toolchain.go_tool(tool, steps) for tool in toolchain.CLUSTER_TOOLS
+            )
+            operator_installs.install_local(steps, _local(), programs)
+            return
+        cluster = release.Cluster(toolchain.helm_and_kubectl(steps))
+        steps.say(f"operators for the cluster of the context {cluster.context()}")
+        operator_installs.install_published(steps, cluster)
+
+
+@main.command()
+@_guarded
 def check() -> None:
     """Prove offline what can be."""
     with Steps() as steps:
@@ -293,6 +324,29 @@ def test_replicas(context: click.Context, nodes: int) -> None:
             image_builds.import_into(ctr, nodes_module.socket(node), [stores])
     arguments = ["tests/live/test_replicas.py", "-m", "replicas", "--stores-image", stores.reference]
     raise SystemExit(proofs.pytest(arguments, helm=helm, helm3=helm_3, live=True))
+
+
+@main.command()
+@click.option("--nodes", type=int, default=3, show_default=True)
+@click.option("--part", default="", help="Only this part of the production profile, such as postgres.")
+@_guarded
+def test_production(nodes: int, part: str) -> None:
+    """Prove on a running cluster what the production profile stands on, with its servers failing."""
+    preflight.check_machine()
+    parts = sorted(path.name for path in PRODUCTION.iterdir() if (path / "conftest.py").exists())
+    if part and part not in parts:
+        raise Failure(f"PART is {part} and must be one of {', '.join(parts)}, or empty for all.")
+    with locked(LOCK), Steps() as steps:
+        helm_3 = toolchain.go_tool(toolchain.HELM3, steps)
+        cluster, _ = _start(steps, lifecycle.nodes_of(nodes))
+        if part in {"", "postgres"}:
+            operator_installs.install_local(steps, cluster, _cluster_programs(steps))
+    folder = str((PRODUCTION / part).relative_to(ROOT))
+    raise SystemExit(proofs.pytest([folder], helm=cluster.tools, helm3=helm_3, live=True))
+
+
+def _cluster_programs(steps: Steps) -> Path:
+    return toolchain.bin_folder([toolchain.go_tool(tool, steps) for tool in toolchain.CLUSTER_TOOLS])
 
 
 @main.command()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ from ci.console import Steps, run
 from ci.settings import CACHE, ROOT, VERSIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 REDIS = {name: (f"images/{name}",) for name in ("redis", "redis-exporter", "redis-keeper")}
 PRODUCT = {
@@ -55,7 +57,7 @@ def release_storage() -> int:
     return len(ours)
 
 
-def _archived(steps: Steps, name: str, reference: str, build: Callable[[str], None]) -> Image:
+def archived(steps: Steps, name: str, reference: str, build: Callable[[str], None]) -> Image:
     """The cached archive of an image; `build` makes the image under its reference in buildah's storage."""
     tag = reference.rpartition(":")[2]
     with steps.step(f"image {name}") as step:
@@ -107,7 +109,7 @@ def _debian_image(steps: Steps, name: str, names: list[str]) -> Image:
             buildah("rm", container)
             rootfs.unlink(missing_ok=True)
 
-    return _archived(steps, name, f"localhost/lighthouse-cluster/{name}:{key}", build)
+    return archived(steps, name, f"localhost/lighthouse-cluster/{name}:{key}", build)
 
 
 def _present(image: Image) -> None:
@@ -120,36 +122,68 @@ def product_image(steps: Steps, name: str, base: Image) -> Image:
     """One of the product's images, from images/<name>/Containerfile with the repository as context."""
     folders = [ROOT / folder for folder in (PRODUCT | REDIS)[name]]
     key = digest(base.reference, tree_digest(folders, ROOT), ROOT / ".dockerignore")
+    file = ROOT / "images" / name / "Containerfile"
+    reference = f"localhost/lighthouse/{name}:{key}"
+    return container_image(steps, name, reference, file, ROOT, base, *host_certificates())
+
+
+def host_certificates() -> list[str]:
+    """Options that let pip reach a package index behind a proxy with its own authority, by the host's certificates."""
+    folder = Path("/etc/ssl/certs")
+    return [f"--volume={folder}:{folder}:ro"] if folder.is_dir() else []
+
+
+def container_image(
+    steps: Steps, name: str, reference: str, file: Path, context: Path, base: Image, *options: str
+) -> Image:
+    """An image from a Containerfile on top of `base`, with the folder `context` at hand."""
 
     def build(reference: str) -> None:
         _present(base)
-        # The host's certificates let pip reach a package index behind a proxy with its own authority.
-        certificates = (
-            ["--volume", "/etc/ssl/certs:/etc/ssl/certs:ro"] if Path("/etc/ssl/certs").is_dir() else []
-        )
-        arguments = ["--build-arg", f"BASE_IMAGE={base.reference}", "--pull-never", "--layers"]
-        file = ROOT / "images" / name / "Containerfile"
+        arguments = ["--build-arg", f"BASE_IMAGE={base.reference}", "--pull-never", "--layers", *options]
         log = CACHE / "logs" / f"image-{name}.log"
-        buildah("build", *certificates, *arguments, "--file", file, "--tag", reference, ROOT, log=log)
+        buildah("build", *arguments, "--file", file, "--tag", reference, context, log=log)
         buildah("rmi", "--prune", "--force")
 
-    return _archived(steps, name, f"localhost/lighthouse/{name}:{key}", build)
+    return archived(steps, name, reference, build)
 
 
 def program_image(steps: Steps, name: str, program: Path) -> Image:
     """An image with nothing but one static program."""
-    key = digest(str(program), name)
+
+    def fill(root: Path) -> None:
+        shutil.copy2(program.resolve(), root / name)
+
+    return files_image(steps, name, digest(str(program), name), fill, entrypoint=[f"/{name}"])
+
+
+def files_image(
+    steps: Steps,
+    name: str,
+    key: str,
+    fill: Callable[[Path], None],
+    *,
+    entrypoint: Sequence[str],
+    user: str = "65532:65532",
+) -> Image:
+    """An image with nothing but the files that `fill` puts into a folder; `key` stands for their content."""
 
     def build(reference: str) -> None:
         container = buildah("from", "scratch").strip()
         try:
-            buildah("add", "--quiet", container, program.resolve(), f"/{name}")
-            buildah("config", "--entrypoint", f'["/{name}"]', "--user", "65532:65532", container)
+            with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+                root = Path(folder)
+                root.chmod(0o755)
+                fill(root)
+                buildah("add", "--quiet", container, root, "/")
+            words = ["--entrypoint", json.dumps(list(entrypoint)), "--user", user, "--workingdir", "/"]
+            buildah("config", *words, container)
             buildah("commit", "--quiet", container, reference)
         finally:
             buildah("rm", container)
 
-    return _archived(steps, name, f"localhost/lighthouse-cluster/{name}:{key}", build)
+    key = digest(key, *entrypoint, user)
+    return archived(steps, name, f"localhost/lighthouse-cluster/{name}:{key}", build)
 
 
 def pause_image(steps: Steps) -> Image:

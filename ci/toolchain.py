@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import sys
@@ -115,6 +116,34 @@ CLUSTER_TOOLS = (
         ("local-path-provisioner",),
     ),
 )
+# The operators that a production release stands on.
+OPERATOR_TOOLS = (
+    GoTool(
+        "cert-manager",
+        "github.com/cert-manager/cert-manager",
+        (".",),
+        ("allinone",),
+    ),
+    GoTool(
+        "cloudnative-pg",
+        "github.com/cloudnative-pg/cloudnative-pg",
+        ("github.com/cloudnative-pg/cloudnative-pg/cmd/manager",),
+        ("manager",),
+    ),
+    GoTool(
+        "barman-plugin",
+        "github.com/cloudnative-pg/plugin-barman-cloud",
+        ("github.com/cloudnative-pg/plugin-barman-cloud/cmd/manager",),
+        ("manager",),
+    ),
+)
+# The S3 server of the tests.
+VERSITYGW = GoTool(
+    "versitygw",
+    "github.com/versity/versitygw",
+    ("github.com/versity/versitygw/cmd/versitygw",),
+    ("versitygw",),
+)
 HELM_UNITTEST = GoTool(
     "helm-unittest",
     "github.com/helm-unittest/helm-unittest",
@@ -174,9 +203,7 @@ def go_tool(tool: GoTool, steps: Steps) -> Path:
                 os.environ, CGO_ENABLED=str(int(tool.cgo)), GOGC="400", GOFLAGS="", GOTOOLCHAIN="local"
             )
             env["GOEXPERIMENT"] = tool.experiment
-            env["GOPROXY"] = os.environ.get("GOPROXY") or run(["go", "env", "GOPROXY"]).strip().removesuffix(
-                ",direct"
-            )
+            env["GOPROXY"] = _module_proxy()
             log = CACHE / "logs" / f"{tool.name}.log"
             hint = "Check that the Go module proxy is reachable, then run the command again."
             output = partial / tool.binaries[0] if len(tool.packages) == 1 else partial
@@ -188,17 +215,25 @@ def go_tool(tool: GoTool, steps: Steps) -> Path:
                 hint=hint,
             )
             for file in tool.files:
-                module = run(
-                    ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", tool.module],
-                    cwd=tool.folder,
-                    env=env,
-                )
-                shutil.copyfile(Path(module.strip()) / file, partial / Path(file).name)
+                shutil.copyfile(module_folder(tool) / file, partial / Path(file).name)
 
         folder, hit = cached(f"tools/{tool.name}", key, build, keep=2)
         if hit:
             step.cached()
     return folder
+
+
+def module_folder(tool: GoTool) -> Path:
+    """The unpacked module of a tool, with its manifests; downloaded if new and checked against go.sum."""
+    env = dict(os.environ, GOFLAGS="-mod=readonly", GOTOOLCHAIN="local", GOPROXY=_module_proxy())
+    hint = "Check that the Go module proxy is reachable, then run the command again."
+    found = run(["go", "mod", "download", "-json", tool.module], cwd=tool.folder, env=env, hint=hint)
+    return Path(json.loads(found)["Dir"])
+
+
+def _module_proxy() -> str:
+    """Without `direct`, by which a refused module would become a clone from a host that may not be reachable."""
+    return os.environ.get("GOPROXY") or run(["go", "env", "GOPROXY"]).strip().removesuffix(",direct")
 
 
 def helm_and_kubectl(steps: Steps) -> Path:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KINDS = ("component", "label", "peers")
-PARTY_FIELDS = {*KINDS, "namespacesOf", "what"}
+PARTY_FIELDS = {*KINDS, "namespacesOf", "operatedBy", "what"}
 FLOW_FIELDS = {"from", "to", "port", "protocol", "why"}
 OPTIONAL_FIELDS = {"when"}
 PROTOCOLS = {"TCP", "UDP", "SCTP"}
@@ -26,7 +26,8 @@ class Party:
     """One side of flows. Exactly one of `component`, `label` and `peers` is not empty.
 
     `namespaces_of` names the components in whose namespaces the pods are; it is empty for `peers`, which
-    is the name of the value that lists them.
+    is the name of the value that lists them. `operated_by` is the label that tells the pods of a component
+    which an operator makes; it is empty for those that the chart makes.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Party:
     label: str = ""
     peers: str = ""
     namespaces_of: tuple[str, ...] = ()
+    operated_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,12 @@ def _party(name: str, fields: Mapping[str, Any]) -> Party:
     namespaces = (component,) if component else tuple(fields.get("namespacesOf", ()))
     if bool(label) != ("namespacesOf" in fields):
         raise ValuesError(f"the party {name} must have namespacesOf if, and only if, it has a label.")
-    return Party(name, fields["what"], component, label, fields.get("peers", ""), namespaces)
+    operated_by = fields.get("operatedBy", "")
+    if operated_by and not component:
+        raise ValuesError(
+            f"the party {name} has operatedBy without a component; name the component or drop it."
+        )
+    return Party(name, fields["what"], component, label, fields.get("peers", ""), namespaces, operated_by)
 
 
 def _flow(fields: Mapping[str, Any], parties: Mapping[str, Party]) -> Flow:
@@ -135,4 +142,8 @@ def _selection(party: Party) -> str:
     places = " and ".join(party.namespaces_of)
     if party.label:
         return f'label `{party.label}: "true"`, in the namespaces of {places}'
+    if party.operated_by:
+        return (
+            f"label `{party.operated_by}` with the name of the component {party.component}, in its namespace"
+        )
     return f"pods of the component {party.component}, in its namespace"

@@ -20,19 +20,44 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "lighthouse"
 HERE = Path(__file__).resolve().parent
+SITE = HERE / "site.yaml"
+"""What only a site knows and the shipped profiles leave out."""
 
 
-WHOLE: dict[str, Any] = {
-    "redis": {"enabled": True, "monitoring": {"podMonitor": "always", "rules": "always"}},
-}
-"""Values that switch on every part that is off by default, so that other values of these parts matter."""
+OPERATED = (
+    "postgresql.cnpg.io/v1/Cluster",
+    "barmancloud.cnpg.io/v1/ObjectStore",
+    "monitoring.coreos.com/v1/PodMonitor",
+)
+"""APIs of operators that the production profiles need of a cluster."""
+
+
+def shipped_profiles() -> tuple[str, ...]:
+    """Names of the profiles that come with the chart."""
+    return tuple(path.stem for path in sorted((CHART / "profiles").glob("*.yaml")))
 
 
 def profiles() -> dict[str, tuple[Path, ...]]:
     """Each profile's name and its values files: the defaults, the shipped profiles, and combinations kept here."""
-    shipped = {path.stem: (path,) for path in sorted((CHART / "profiles").glob("*.yaml"))}
+    shipped = {name: (CHART / "profiles" / f"{name}.yaml", SITE) for name in shipped_profiles()}
     tried = {path.stem: (path,) for path in sorted((HERE / "values").glob("*.yaml"))}
     return {"default": (), **shipped, **tried}
+
+
+WHOLE: dict[str, Any] = {
+    "redis": {"enabled": True, "monitoring": {"podMonitor": "always", "rules": "always"}},
+    "networkPolicies": {
+        "apiServer": {"peers": [{"ipBlock": {"cidr": "172.18.0.2/32"}}]},
+        "objectStore": {"peers": [{"ipBlock": {"cidr": "203.0.113.10/32"}}]},
+    },
+    "postgres": {
+        "enabled": True,
+        "backup": {"enabled": True, "destinationPath": "s3://backups/postgres"},
+        "podMonitor": {"enabled": True},
+        "pooler": {"enabled": True},
+    },
+}
+"""Values that switch on every part that is off by default, so that other values of these parts matter."""
 
 
 def helm_majors() -> tuple[int, ...]:
@@ -49,6 +74,7 @@ def request_for(profile: str, helm: int = 4, kubernetes: str = "1.37", *, upgrad
         namespace="lighthouse",
         helm=helm,
         kubernetes=f"{kubernetes}.0",
+        api_versions=OPERATED,
         upgrade=upgrade,
     )
 

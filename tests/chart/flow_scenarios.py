@@ -12,7 +12,7 @@ from lighthouse_harness.network_environment import default_environment, workload
 from lighthouse_harness.network_flows import parse_flows
 from lighthouse_harness.reachability import Network, network_of
 
-from .conftest import CHART
+from .conftest import CHART, OPERATED
 
 if TYPE_CHECKING:
     from ci.chart.flows import Party
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from lighthouse_harness.network_flows import Flow
 
 TABLE = CHART / "files" / "flows.yaml"
-COMPONENTS = ("bridge", "agents", "fuse-csi", "redis")
-BESIDE_BRIDGE = ("bridge", "redis")
-"""Those in the release's own namespace."""
+COMPONENTS = ("bridge", "agents", "fuse-csi", "redis", "postgres")
 CAPABILITY = {"lighthouse.dev/access-bridge": "true", "lighthouse.dev/access-redis": "true"}
+DATABASE_CAPABILITY = {"lighthouse.dev/access-postgres": "true"}
+EVERY_CAPABILITY = CAPABILITY | DATABASE_CAPABILITY
+IN_RELEASE_NAMESPACE = ("bridge", "redis", "postgres")
+OFF_BY_DEFAULT = ("redis", "postgres")
 EVERY_PROTOCOL = ["TCP", "UDP", "SCTP"]
 LISTENING = tuple(Port(number, "TCP", f"p{number}") for number in (8080, 8081, 8765))
 BUILDERS = "10.250.0.0/24"
@@ -49,6 +51,7 @@ class Scenario:
     """Endpoints of the parties that values list."""
     dns: str = "kube-system/coredns"
     dns_ports: tuple[int, ...] = (53,)
+    store_ports: tuple[int, ...] = (443,)
     release: str = "lighthouse"
     namespace: str = "lighthouse"
     also_open: tuple[dict[str, Any], ...] = ()
@@ -56,11 +59,31 @@ class Scenario:
     @property
     def components(self) -> tuple[str, ...]:
         """Those that are installed."""
-        return tuple(name for name in COMPONENTS if self.values.get(name, {}).get("enabled", name != "redis"))
+        return tuple(
+            name
+            for name in COMPONENTS
+            if self.values.get(name, {}).get("enabled", name not in OFF_BY_DEFAULT)
+        )
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Where they run."""
+        return tuple(dict.fromkeys(self.namespace_of(name) for name in self.components))
+
+    @property
+    def ports(self) -> dict[str, tuple[int, ...]]:
+        """The ports that values list, by the name of the value."""
+        return {
+            "networkPolicies.dns.ports": self.dns_ports,
+            "networkPolicies.apiServer.ports": (443, 6443),
+            "networkPolicies.objectStore.ports": self.store_ports,
+            "networkPolicies.database.ports": (5432,),
+            "networkPolicies.redis.ports": (6380,),
+        }
 
     def namespace_of(self, component: str) -> str:
         """Where a component runs."""
-        return self.namespace if component in BESIDE_BRIDGE else f"{self.namespace}-{component}"
+        return self.namespace if component in IN_RELEASE_NAMESPACE else f"{self.namespace}-{component}"
 
 
 OPENING: dict[str, Any] = {
@@ -81,28 +104,39 @@ EXTERNAL: dict[str, Any] = {
         "redis": {"peers": [named("data", app="redis")], "ports": [6380]},
     },
 }
-# By the names of values: the ports in the scenarios; the scenario itself has those of DNS.
-VALUE_PORTS: dict[str, tuple[int, ...]] = {
-    "networkPolicies.dns.ports": (),
-    "networkPolicies.database.ports": (5432,),
-    "networkPolicies.redis.ports": (6380,),
-}
 PEERS = {"clients": ["builders", "ci/hook"], "monitoring": ["monitoring/prometheus"]}
 STRAYING_LABELS: dict[str, Any] = {
-    "global": {"commonLabels": CAPABILITY},
-    **{name: {"podLabels": CAPABILITY, "extraLabels": CAPABILITY} for name in COMPONENTS},
+    "global": {"commonLabels": EVERY_CAPABILITY},
+    **{name: {"podLabels": EVERY_CAPABILITY, "extraLabels": EVERY_CAPABILITY} for name in COMPONENTS},
 }
 NEIGHBOURS = ["lighthouse/unlabelled", "lighthouse/labelled"]
 REST = [
     "strangers/*",
     "ci/*",
     "data/*",
+    "cnpg-system/*",
+    "s3/*",
     "kube-system/*",
     "monitoring/*",
     "ingress-controller/*",
     "*",
     *NEIGHBOURS,
 ]
+POSTGRES: dict[str, Any] = {
+    "networkPolicies": {
+        "databaseClients": [named("ci", role="hook")],
+        "monitoring": OPENING["networkPolicies"]["monitoring"],
+        "apiServer": {"peers": [{"ipBlock": {"cidr": "172.18.0.2/32"}}]},
+        "objectStore": {"peers": [named("s3", app="s3")], "ports": [7070]},
+    },
+    "postgres": {
+        "enabled": True,
+        "backup": {"enabled": True, "destinationPath": "s3://backups/postgres"},
+        "pooler": {"enabled": True},
+    },
+}
+# The API server may be on the pod's own node.
+OPERATOR = {"postgres-operator": ["cnpg-system/operator"], "api-server": ["api-server", "node"]}
 SCENARIOS = {
     "default": Scenario(),
     "clients and Prometheus admitted": Scenario(OPENING, PEERS),
@@ -113,6 +147,16 @@ SCENARIOS = {
     ),
     "bridges on PostgreSQL and Redis": Scenario(
         EXTERNAL, {"database": ["data/postgres"], "redis": ["data/redis"]}
+    ),
+    "PostgreSQL": Scenario(
+        POSTGRES,
+        {
+            **OPERATOR,
+            "database-clients": ["ci/hook"],
+            "object-store": ["s3/server"],
+            "monitoring": ["monitoring/prometheus"],
+        },
+        store_ports=(7070,),
     ),
     "without driver": Scenario({"fuse-csi": {"enabled": False}}),
     "bridge alone": Scenario({"fuse-csi": {"enabled": False}, "agents": {"enabled": False}}),
@@ -139,10 +183,11 @@ SCENARIOS = {
 
 
 def neighbours(scenario: Scenario) -> list[Object]:
-    """Pods of others in our namespaces, one without labels and one with every capability each."""
-    return [
+    """Pods of others in our namespaces: one without labels each, and one with each capability."""
+    clients = [workload(f"{scenario.namespace}/client", DATABASE_CAPABILITY, *LISTENING)]
+    return (clients if "postgres" in scenario.components else []) + [
         workload(f"{namespace}/{name}", labels, *LISTENING)
-        for namespace in sorted({scenario.namespace_of(component) for component in scenario.components})
+        for namespace in scenario.namespaces
         for name, labels in (("unlabelled", {}), ("labelled", CAPABILITY))
     ]
 
@@ -151,12 +196,14 @@ def surroundings(scenario: Scenario) -> Environment:
     """A cluster with strangers who wear our labels, builders outside, and the DNS servers of the scenario."""
     strangers = [
         workload("strangers/unlabelled", {}, *LISTENING),
-        workload("strangers/labelled", CAPABILITY, *LISTENING),
+        workload("strangers/labelled", EVERY_CAPABILITY, *LISTENING),
         workload("strangers/disguised", BRIDGE_LABELS, *LISTENING),
         workload("ci/hook", {"role": "hook"}),
-        workload("ci/other", CAPABILITY),
         workload("data/postgres", {"app": "postgres"}, Port(5432, "TCP", "sql"), Port(5433, "TCP", "other")),
         workload("data/redis", {"app": "redis"}, Port(6380, "TCP", "redis"), Port(16379, "TCP", "bus")),
+        workload("ci/other", EVERY_CAPABILITY),
+        workload("cnpg-system/operator", {"app.kubernetes.io/name": "cloudnative-pg"}),
+        workload("s3/server", {"app": "s3"}, Port(7070, "TCP", "https")),
     ]
     if scenario.dns != "kube-system/coredns":
         ports = [Port(n, p, f"dns-{p.lower()}") for n in scenario.dns_ports for p in ("UDP", "TCP")]
@@ -177,6 +224,8 @@ def endpoints(party: Party, scenario: Scenario) -> list[str]:
     prefix = scenario.release if "lighthouse" in scenario.release else f"{scenario.release}-lighthouse"
     if party.component:
         return [f"{scenario.namespace_of(name)}/{prefix}-{name}*" for name in present]
+    if {party.label: "true"} == DATABASE_CAPABILITY:
+        return [f"{scenario.namespace_of(name)}/client" for name in present]
     assert party.label in CAPABILITY, f"say in this test which pods should have {party.label}"
     wearers = {
         "lighthouse.dev/access-bridge": ("agents", "-*"),
@@ -191,13 +240,12 @@ def expected(scenario: Scenario) -> tuple[Flow, ...]:
     """The table, with its parties as they are in the scenario."""
     rows: list[dict[str, Any]] = []
     for flow in read_flows(TABLE):
-        assert flow.ports or flow.ports_value in VALUE_PORTS
         if flow.when and not scenario.values.get("bridge", {}).get(flow.when.split(".")[1], {}).get("host"):
             continue
         source, destination = endpoints(flow.source, scenario), endpoints(flow.destination, scenario)
         if source and destination:
-            by_value = VALUE_PORTS[flow.ports_value] if flow.ports_value else ()
-            ports, protocols = list(flow.ports or by_value or scenario.dns_ports), list(flow.protocols)
+            ports = list(flow.ports or scenario.ports[flow.ports_value])
+            protocols = list(flow.protocols)
             row = {"from": source, "to": destination, "port": ports, "protocol": protocols, "why": flow.why}
             rows.append(row)
     return parse_flows([*rows, *scenario.also_open])
@@ -206,5 +254,10 @@ def expected(scenario: Scenario) -> tuple[Flow, ...]:
 def request_of(scenario: Scenario, major: int = 4) -> Request:
     """The render of a scenario."""
     return Request(
-        CHART, overrides=scenario.values, release=scenario.release, namespace=scenario.namespace, helm=major
+        CHART,
+        overrides=scenario.values,
+        release=scenario.release,
+        namespace=scenario.namespace,
+        helm=major,
+        api_versions=OPERATED,
     )

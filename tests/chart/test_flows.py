@@ -11,6 +11,7 @@ import yaml
 
 from ci.chart.flows import read_flows
 from ci.chart.values import ValuesError
+from lighthouse_harness.manifests import merge
 from lighthouse_harness.model import Object, Render, make_object, thaw
 from lighthouse_harness.network_endpoints import EndpointKind
 from lighthouse_harness.network_flows import compare
@@ -18,10 +19,13 @@ from lighthouse_harness.network_rules import isolation
 from lighthouse_harness.reachability import Network, network_of, other_ports
 from tests.chart.chart_render import RefusedError, helm, helms
 
-from .conftest import CHART, helm_majors
+from .conftest import CHART, OPERATED, helm_majors, shipped_profiles
 from .flow_scenarios import (
     COMPONENTS,
     EXTERNAL,
+    OPENING,
+    OPERATOR,
+    POSTGRES,
     SCENARIOS,
     TABLE,
     Scenario,
@@ -54,17 +58,24 @@ def test_exactly_the_table_is_open(name: str, major: int, renderer: Renderer, pr
     prove(verdict)
 
 
+SITE_PEERS = {**OPERATOR, "object-store": ["internet"], "monitoring": ["monitoring/prometheus"]}
+"""What site.yaml lists, which only the shipped profiles have beside them."""
+
+
 def test_exactly_the_table_is_open_in_every_profile(
     profile: str, renders: tuple[Render, ...], prove: Prover
 ) -> None:
     assert profile
     for render in renders:
-        here = {item.labels.get("app.kubernetes.io/component") for item in render.workloads()}
+        here = {item.labels.get("app.kubernetes.io/component") for item in render.objects}
         external = EXTERNAL if profile == "replicas" else {}
         enabled = {name: {**external.get(name, {}), "enabled": name in here} for name in COMPONENTS}
-        monitored = render.values["networkPolicies"]["monitoring"]
+        monitored = {"monitoring": ["monitoring/prometheus"]}
         scenario = Scenario(
-            {**external, **enabled}, {"monitoring": ["monitoring/prometheus"]} if monitored else {}
+            {**external, **enabled},
+            SITE_PEERS
+            if profile in shipped_profiles()
+            else (monitored if render.values["networkPolicies"]["monitoring"] else {}),
         )
         prove(compare(network(render, scenario), expected(scenario)))
 
@@ -160,12 +171,15 @@ def losses(policies: Iterable[Object]) -> list[tuple[Object, tuple[str, int] | N
     ]
 
 
-def test_no_policy_and_no_rule_is_idle(renderer: Renderer) -> None:
+@pytest.mark.parametrize(
+    ("name", "policies_and_rules"), [("clients and Prometheus admitted", 8 + 9), ("PostgreSQL", 10 + 19)]
+)
+def test_no_policy_and_no_rule_is_idle(name: str, policies_and_rules: int, renderer: Renderer) -> None:
     """The matrix notices the loss of each, so each is needed, and the comparison sees all of them."""
-    scenario = SCENARIOS["clients and Prometheus admitted"]
+    scenario = SCENARIOS[name]
     render, table = renderer.render(request_of(scenario)), expected(scenario)
     found = losses(render.select("NetworkPolicy"))
-    assert len(found) == 8 + 9  # policies and their rules
+    assert len(found) == policies_and_rules
     for policy, path in found:
         rest = [item for item in render.objects if item is not policy] + without(policy, path)
         broken = network_of((*rest, *neighbours(scenario)), surroundings(scenario))
@@ -202,9 +216,9 @@ def test_every_pod_is_isolated_by_the_policy_of_its_component(plain: Network) ->
 def test_each_rule_stands_under_its_arrow(major: int) -> None:
     program = helms()[f"helm{major}"]
     assert program
-    opened = WITH_REDIS["networkPolicies"]
-    values = {**EXTERNAL, **WITH_REDIS, "networkPolicies": {**opened, **EXTERNAL["networkPolicies"]}}
-    text = helm(program, "template", "lighthouse", CHART, "--kube-version", "1.33.0", values=values)
+    whole = merge(merge(merge(OPENING, EXTERNAL), WITH_REDIS), POSTGRES)
+    apis = [word for api in OPERATED for word in ("--api-versions", api)]
+    text = helm(program, "template", "lighthouse", CHART, "--kube-version", "1.33.0", *apis, values=whole)
     flows = read_flows(TABLE)
     assert flows
     for flow in flows:

@@ -10,6 +10,7 @@ from lighthouse_harness.changes import upgrade
 from lighthouse_harness.findings import EmptySelectionError
 from lighthouse_harness.gates import GATES, Gate, Settings
 from lighthouse_harness.namespaces import enforced_pod_security, namespace_levels
+from lighthouse_harness.network_environment import default_environment, workload
 from lighthouse_harness.pod_security import Level
 
 from .conftest import profiles, request_for
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from lighthouse_harness.waivers import Waivers
 
 DRIVER = "lighthouse-fuse-csi"
-SETTINGS = Settings(namespaces=((DRIVER, Level.PRIVILEGED),))
+OPERATOR = workload("cnpg-system/operator", {"app.kubernetes.io/name": "cloudnative-pg"})
+SETTINGS = Settings(
+    namespaces=((DRIVER, Level.PRIVILEGED),), environment=default_environment().plus([OPERATOR])
+)
 
 
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.name)

@@ -17,7 +17,7 @@ from lighthouse_harness.model import Request
 from lighthouse_harness.render import RenderError
 from lighthouse_harness.value_sets import Key, ValueSet, admitted, hostile, keys, refused
 
-from .conftest import CHART, WHOLE
+from .conftest import CHART, OPERATED, WHOLE
 from .test_profiles import SETTINGS
 
 if TYPE_CHECKING:
@@ -49,7 +49,13 @@ def _judged(render: Render) -> Iterator[Verdict]:
 
 
 def _request(values: ValueSet) -> Request:
-    return Request(CHART, overrides=merge(WHOLE, values.values), release="lighthouse", namespace="lighthouse")
+    return Request(
+        CHART,
+        overrides=merge(WHOLE, values.values),
+        release="lighthouse",
+        namespace="lighthouse",
+        api_versions=OPERATED,
+    )
 
 
 def _holding(render: Render, text: str) -> int:

@@ -28,6 +28,8 @@ denied
 {{- define "lighthouse.flows.podLabels" -}}
 {{- if .party.label -}}
 {{ .party.label }}: "true"
+{{- else if .party.operatedBy -}}
+{{ .party.operatedBy }}: {{ include (printf "lighthouse.%s.name" .party.component) .context }}
 {{- else -}}
 {{- include "lighthouse.selectorLabels" (dict "context" .context "component" .party.component) -}}
 {{- end -}}

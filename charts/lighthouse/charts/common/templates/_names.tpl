@@ -27,6 +27,14 @@ templates of every chart of an umbrella into one namespace.
 {{- include "lighthouse.fullname" . }}-fuse-csi
 {{- end -}}
 
+{{- define "lighthouse.postgres.name" -}}
+{{- include "lighthouse.fullname" . }}-postgres
+{{- end -}}
+
+{{- define "lighthouse.postgres.namespace" -}}
+{{- .Release.Namespace -}}
+{{- end -}}
+
 {{- define "lighthouse.bridge.namespace" -}}
 {{- .Release.Namespace -}}
 {{- end -}}

@@ -1,0 +1,23 @@
+{{- /* The Secret with the login of a role. Arguments: context, role. */ -}}
+{{- define "postgres.secretName" -}}
+{{- (index .context.Values.roles .role).existingSecret | default (printf "%s-%s" (include "lighthouse.postgres.name" .context) .role) -}}
+{{- end -}}
+
+{{- define "postgres.storageClass" -}}
+{{- if .Values.storageClass.cloud -}}
+{{- include "lighthouse.postgres.name" . -}}
+{{- else -}}
+{{- .Values.storageClass.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The labels that instances get beside CloudNativePG's own; none that opens a flow or that selects pods. */ -}}
+{{- define "postgres.inheritedLabels" -}}
+{{- $labels := merge (deepCopy .Values.podLabels) (deepCopy .Values.extraLabels) (deepCopy .Values.global.commonLabels) -}}
+{{- range $key := keys $labels -}}
+{{- if or (hasPrefix "lighthouse.dev/access-" $key) (hasPrefix "app.kubernetes.io/" $key) (contains "cnpg.io/" $key) -}}
+{{- $labels = omit $labels $key -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml (merge (dict "app.kubernetes.io/part-of" "lighthouse") $labels) -}}
+{{- end -}}

@@ -1,0 +1,1 @@
+"""The operators that a production release stands on: their images for the local cluster, and installing them."""
