@@ -1,0 +1,221 @@
+"""Fixtures of the Redis tests: a release with Redis, its Secrets made here so that they can be changed."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ci import images as image_builds
+from ci.cluster import lifecycle
+from ci.cluster import node as nodes_module
+from ci.console import Steps
+from ci.release import Cluster, install, local_values
+from ci.settings import KUBECONFIG, NAMESPACE, RELEASE
+from ci.toolchain import CLUSTER_TOOLS, bin_folder, go_tool, helm_and_kubectl
+from tests.images.redis_keeper.servers import certificate, new_authority
+from tests.live.support import Container, component, pods
+from tests.production.reports import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NAME = f"{RELEASE}-redis"
+DOMAIN = f"{NAME}-nodes.{NAMESPACE}.svc.cluster.local"
+IMAGES = tuple(image_builds.REDIS)
+USERS = ("bridge", "exporter", "keeper", "replication")
+NODES = f"{component('redis')},lighthouse.dev/role=node"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """The local cluster."""
+    if not KUBECONFIG.exists():
+        pytest.fail("No cluster runs: run 'make test-production PART=redis'.", pytrace=False)
+    return Cluster(helm_and_kubectl(Steps(quiet=True)), KUBECONFIG)
+
+
+@pytest.fixture(scope="session")
+def images() -> dict[str, image_builds.Image]:
+    """The images of the product and of Redis, on all nodes."""
+    steps = Steps(quiet=True)
+    base = image_builds.base_image(steps)
+    built = {name: image_builds.product_image(steps, name, base) for name in (*image_builds.PRODUCT, *IMAGES)}
+    programs = bin_folder([go_tool(tool, steps) for tool in CLUSTER_TOOLS])
+    for node in lifecycle.current():
+        image_builds.import_into(programs / "ctr", nodes_module.socket(node), built.values())
+    return built
+
+
+@dataclass
+class Release:
+    """Redis as the chart installs it."""
+
+    cluster: Cluster
+    images: dict[str, image_builds.Image]
+    folder: Path
+    overrides: dict[str, Any] = field(default_factory=dict)
+    primaries: int = 3
+
+    def __post_init__(self) -> None:
+        self.authority = new_authority()
+        self.passwords = {user: f"{user}-first-password" for user in USERS}
+
+    def put_passwords(self) -> None:
+        """Write the Secret of passwords."""
+        self._put("redis-users", {name: text.encode() for name, text in self.passwords.items()})
+
+    def put_certificate(self) -> int:
+        """Write a new certificate into its Secret; returns its serial number."""
+        names = [f"*.{DOMAIN}", f"{NAME}.{NAMESPACE}.svc.cluster.local"]
+        serial = certificate(self.folder, ["127.0.0.1"], self.authority, names)
+        files = {name: (self.folder / name).read_bytes() for name in ("tls.crt", "tls.key", "ca.crt")}
+        self._put("redis-certificate", files)
+        return serial
+
+    def _put(self, name: str, content: dict[str, bytes]) -> None:
+        data = {key: base64.b64encode(value).decode() for key, value in content.items()}
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "data": data,
+        }
+        self.cluster.kubectl(
+            "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(secret).encode()
+        )
+
+    def upgrade(self, timeout: str = "10m", **overrides: Any) -> None:
+        """Install or upgrade, with these values of Redis from now on."""
+        self.overrides |= overrides
+        path = self.folder / "values.json"
+        path.write_text(json.dumps(self.values()))
+        local = local_values([self.images[name] for name in image_builds.PRODUCT])
+        install(self.cluster, RELEASE, NAMESPACE, [*local, "--values", str(path)], timeout=timeout)
+
+    def values(self) -> dict[str, Any]:
+        """The values of the release."""
+
+        def image(name: str) -> dict[str, str]:
+            registry, _, rest = self.images[name].reference.partition("/")
+            repository, _, tag = rest.rpartition(":")
+            return {"registry": registry, "repository": repository, "tag": tag}
+
+        small = {"cpu": "10m", "memory": "64Mi", "ephemeral-storage": "16Mi"}
+        redis = {
+            "enabled": True,
+            "image": image("redis"),
+            "keeper": {"image": image("redis-keeper")},
+            "exporter": {"image": image("redis-exporter")},
+            "resources": {"requests": small},
+            "persistence": {"size": "100Mi"},
+            "cluster": {"primaries": self.primaries},
+            "tls": {"existingSecret": "redis-certificate"},
+            "users": {"existingSecret": "redis-users"},
+        }
+        return {"redis": redis | self.overrides}
+
+    @property
+    def shape(self) -> tuple[str, str, int, int]:
+        """Name, domain, primaries and replicas."""
+        return NAME, DOMAIN, self.primaries, 1
+
+    def pod(self, number: int, container: str = "redis") -> Container:
+        """A container of a pod of Redis."""
+        return Container(self.cluster, NAMESPACE, f"{NAME}-{number}", container)
+
+    def alive(self) -> list[str]:
+        """The names of the pods that run."""
+        return [pod["metadata"]["name"] for pod in pods(self.cluster, NAMESPACE, NODES)]
+
+    def delete(self, *names: str, now: bool = False) -> None:
+        """Delete pods without waiting; `now` gives them no time to stop."""
+        how = ["--grace-period=0", "--force"] if now else []
+        self.cluster.kubectl("delete", "pod", "-n", NAMESPACE, "--wait=false", *how, *names)
+
+
+@pytest.fixture(scope="session")
+def release(
+    cluster: Cluster, images: dict[str, image_builds.Image], tmp_path_factory: pytest.TempPathFactory
+) -> Release:
+    """Redis with three primaries and a replica each."""
+    found = Release(cluster, images, tmp_path_factory.mktemp("redis"))
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(namespace).encode())
+    found.put_passwords()
+    found.put_certificate()
+    found.upgrade()
+    return found
+
+
+@pytest.fixture(scope="session")
+def beside(release: Release) -> Iterator[Container]:
+    """A pod that may use Redis, with the keeper's image and the passwords of all users."""
+    secrets = {"redis-users": "/etc/lighthouse/redis-users", "redis-certificate": "/etc/lighthouse/redis-tls"}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "beside-redis",
+            "namespace": NAMESPACE,
+            "labels": {"lighthouse.dev/access-redis": "true"},
+        },
+        "spec": {
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 0,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "fsGroup": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": "beside",
+                    "image": release.images["redis-keeper"].reference,
+                    "command": ["sleep", "infinity"],
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "readOnlyRootFilesystem": True,
+                        "runAsNonRoot": True,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                    "resources": {
+                        "requests": {"cpu": "50m", "memory": "64Mi", "ephemeral-storage": "16Mi"},
+                        "limits": {"cpu": "1", "memory": "256Mi", "ephemeral-storage": "64Mi"},
+                    },
+                    "volumeMounts": [
+                        {"name": name, "mountPath": path, "readOnly": True} for name, path in secrets.items()
+                    ],
+                }
+            ],
+            "volumes": [
+                {"name": name, "secret": {"secretName": name, "defaultMode": 0o440}} for name in secrets
+            ],
+        },
+    }
+    release.cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(pod).encode())
+    release.cluster.kubectl(
+        "wait", "-n", NAMESPACE, "--for=condition=Ready", "pod/beside-redis", "--timeout=60s"
+    )
+    yield Container(release.cluster, NAMESPACE, "beside-redis", "beside")
+    release.cluster.kubectl("delete", "pod", "-n", NAMESPACE, "beside-redis", "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def report() -> Report:
+    """The table of events."""
+    columns = (
+        "Event",
+        "Not all slots served, s",
+        "Whole after, s",
+        "Client errors",
+        "First to last error, s",
+        "Writes acknowledged",
+        "Acknowledged writes lost",
+    )
+    return Report("redis", columns)

@@ -1,0 +1,82 @@
+"""Programs that run in a pod beside Redis, in the keeper's image: one is a client under load, one watches the cluster.
+
+Each prints a line of JSON twice a second until its standard input is closed.
+"""
+
+LOAD = """
+import json, sys, threading, time
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+host, prefix = sys.argv[1:3]
+def password():
+    return open("/etc/lighthouse/redis-users/bridge").read().splitlines()[0]
+def connect():
+    return RedisCluster(
+        host=host, port=6379, username="bridge", password=password(), ssl=True,
+        ssl_ca_certs="/etc/lighthouse/redis-tls/ca.crt", socket_timeout=1, socket_connect_timeout=1,
+        retry=Retry(NoBackoff(), 1),
+    )
+closed = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), closed.set()), daemon=True).start()
+client, written, errors, done, shown = None, {}, {}, 0, 0.0
+n = 0
+while not closed.is_set():
+    n += 1
+    key = f"lighthouse:{prefix}:{n}"
+    try:
+        client = client or connect()
+        client.set(key, str(n), ex=1800)
+        written[key] = str(n)
+        done += 1
+    except (RedisError, OSError) as error:
+        errors[type(error).__name__] = errors.get(type(error).__name__, 0) + 1
+    if time.time() - shown >= 0.5:
+        shown = time.time()
+        print(json.dumps({"t": shown, "done": done, "errors": errors}), flush=True)
+        done, errors = 0, {}
+    time.sleep(0.03)
+lost = []
+for attempt in range(60):
+    try:
+        client = client or connect()
+        lost = [key for key, value in written.items() if client.get(key) != value.encode()]
+        break
+    except (RedisError, OSError):
+        time.sleep(1)
+print(json.dumps({"t": time.time(), "written": len(written), "lost": len(lost)}), flush=True)
+"""
+
+WATCH = """
+import json, sys, threading, time
+from pathlib import Path
+import structlog
+from lighthouse_redis_keeper.keeper import Nodes
+from lighthouse_redis_keeper.planner import Situation, Target, is_whole
+from lighthouse_redis_keeper.settings import Access
+
+# What is printed is the answer alone.
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
+name, domain, primaries, replicas = sys.argv[1:5]
+access = Access(
+    users=Path("/etc/lighthouse/redis-users"), authority=Path("/etc/lighthouse/redis-tls/ca.crt"), seconds=1.0
+)
+nodes = Nodes(lambda pod: f"{name}-{pod}.{domain}", access)
+target = Target(int(primaries), int(replicas))
+closed = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), closed.set()), daemon=True).start()
+while not closed.is_set():
+    views = nodes.observe(target.size)
+    situation = Situation(target, views)
+    held = {pod: len(slots) for pod, slots in situation.held.items() if slots}
+    agreed = bool(views) and all(view.whole for view in views.values())
+    follows = {p: situation.pod_of.get(v.me.primary) for p, v in views.items() if v.me.primary}
+    print(json.dumps({
+        "t": time.time(), "pods": sorted(views), "slots": sum(held.values()) if agreed else 0, "held": held,
+        "whole": is_whole(situation), "follows": follows, "places": {p: v.place for p, v in views.items()},
+        "ids": {p: v.me.id for p, v in views.items()},
+    }), flush=True)
+    time.sleep(0.3)
+"""
