@@ -47,9 +47,10 @@ class Program:
         assert self._process.stdin
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
+            self._process.stdin = None
         self._reader.join(120)
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()
 
 
 @dataclass

@@ -7,9 +7,10 @@ LOAD = """
 import json, sys, threading, time
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 
+FAULTS = (RedisError, RedisClusterException, OSError)  # the second is not one of the first
 host, prefix = sys.argv[1:3]
 def password():
     return open("/etc/lighthouse/redis-users/bridge").read().splitlines()[0]
@@ -31,7 +32,7 @@ while not closed.is_set():
         client.set(key, str(n), ex=1800)
         written[key] = str(n)
         done += 1
-    except (RedisError, OSError) as error:
+    except FAULTS as error:
         errors[type(error).__name__] = errors.get(type(error).__name__, 0) + 1
     if time.time() - shown >= 0.5:
         shown = time.time()
@@ -44,7 +45,7 @@ for attempt in range(60):
         client = client or connect()
         lost = [key for key, value in written.items() if client.get(key) != value.encode()]
         break
-    except (RedisError, OSError):
+    except FAULTS:
         time.sleep(1)
 print(json.dumps({"t": time.time(), "written": len(written), "lost": len(lost)}), flush=True)
 """
