@@ -95,3 +95,14 @@ generate: ## Write the chart's schema and README and the generated pages of docs
 
 format: ## Format the Python code
 	@$(PYTHON) -m ruff format . && $(PYTHON) -m ruff check --fix .
+
+.PHONY: corpus patterns bench-parsers
+
+corpus: ## Print how the shipped rules decide the labelled commands
+	@PYTHONPATH=images/bridge $(PYTHON) -m tests.images.bridge.labelled
+
+patterns: ## Learn the classifier's weights from the labelled commands and print how well it does on unseen ones
+	@PYTHONPATH=images/bridge $(PYTHON) -m tests.images.bridge.pattern_training
+
+bench-parsers: ## Compare parsers of shell text on the labelled commands
+	@PYTHONPATH=images/bridge $(PYTHON) -m tests.bench.parsers

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 REDIS = {name: (f"images/{name}",) for name in ("redis", "redis-exporter", "redis-keeper")}
 PRODUCT = {
-    "bridge": ("images/bridge", "policies/rules"),
+    "bridge": ("images/bridge", "policies/rules", "policies/patterns"),
     "fuse-csi": ("images/fuse-csi",),
     "agent": ("images/agent", "images/bridge/lighthouse_bridge/decisions"),
 }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from lighthouse_bridge.credentials import own_key
 from tests.chart.chart_render import (
     CHART,
     Manifest,
@@ -187,12 +188,16 @@ def test_every_container_is_probed_with_a_timeout(objects: list[Manifest]) -> No
     assert all(probes.values()), probes
 
 
-def test_agents_and_bridge_share_the_expert_key_of_one_render(objects: list[Manifest]) -> None:
+def test_every_expert_has_a_key_of_its_own_that_the_bridge_of_this_render_knows(
+    objects: list[Manifest],
+) -> None:
     keys = secret_data(objects, "lighthouse-bridge-keys")
     agent = one(objects, "Secret", "lighthouse-agents-key")
 
     assert agent["metadata"]["namespace"] == AGENTS
-    assert secret_data(objects, "lighthouse-agents-key") == {"expert": keys["expert"]}
+    names = ("architecture", "security")
+    own = {name: own_key(keys["expert"], name) for name in names}
+    assert secret_data(objects, "lighthouse-agents-key") == own
     assert len(set(keys.values())) == 3
     assert all(len(key) >= 32 for key in keys.values())
 
@@ -229,8 +234,8 @@ def test_each_pod_mounts_only_the_keys_it_needs(objects: list[Manifest]) -> None
     assert mounted == {
         ("StatefulSet/lighthouse-bridge", "auth"): (["auth-secret"], 0o440),
         ("StatefulSet/lighthouse-bridge", "keys"): (["expert", "builder", "operator"], 0o440),
-        ("Deployment/lighthouse-agents-architecture", "key"): (["expert"], 0o440),
-        ("Deployment/lighthouse-agents-security", "key"): (["expert"], 0o440),
+        ("Deployment/lighthouse-agents-architecture", "key"): (["architecture"], 0o440),
+        ("Deployment/lighthouse-agents-security", "key"): (["security"], 0o440),
     }
 
 

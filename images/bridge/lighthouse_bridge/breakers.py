@@ -23,8 +23,8 @@ class Breaker:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.tier = tier
-        self._limit = failures
-        self._reset = reset_seconds
+        self.failures = failures
+        self.reset_seconds = reset_seconds
         self._clock = clock
         self._failed = 0
         self._open_until = 0.0
@@ -32,11 +32,11 @@ class Breaker:
 
     def allows(self) -> bool:
         """Whether the tier may be tried now."""
-        return self._failed < self._limit or self._clock() >= self._open_until
+        return self._failed < self.failures or self._clock() >= self._open_until
 
     def succeeded(self) -> None:
         """Note that the tier did its work."""
-        if self._failed >= self._limit:
+        if self._failed >= self.failures:
             log.info("tier works again", tier=self.tier)
             metrics.circuit_open.labels(self.tier).set(0)
         self._failed = 0
@@ -46,8 +46,8 @@ class Breaker:
         self._failed += 1
         metrics.tier_failures.labels(self.tier).inc()
         log.warning("tier failed", tier=self.tier, reason=reason, failures=self._failed)
-        if self._failed >= self._limit:
-            self._open_until = self._clock() + self._reset
+        if self._failed >= self.failures:
+            self._open_until = self._clock() + self.reset_seconds
             metrics.circuit_open.labels(self.tier).set(1)
 
 
@@ -59,6 +59,16 @@ def memory_breaker() -> Breaker:
 def policy_breaker() -> Breaker:
     """Of the rules."""
     return Breaker("policy", 5, 60.0)
+
+
+def rego_breaker() -> Breaker:
+    """Of policies in Rego."""
+    return Breaker("rego", 5, 60.0)
+
+
+def pattern_breaker() -> Breaker:
+    """Of the classifier."""
+    return Breaker("pattern", 3, 120.0)
 
 
 def expert_breaker() -> Breaker:

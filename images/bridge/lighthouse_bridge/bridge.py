@@ -16,6 +16,7 @@ from .collaborations import end_idle_collaborations
 from .consensus import Ruling
 from .credentials import JoinKeys
 from .decider import Decider
+from .decisions.layers import PROJECT_FOLDER
 from .elicitations import forget_elicitations
 from .escalations import Ended, Limits, is_due, resume, sweep
 from .limits import RequestLimits
@@ -23,7 +24,9 @@ from .logs import log
 from .pairs import cancel_idle_pairs
 from .postgres_database import PostgresDatabase
 from .problems import StoreUnavailableError
+from .project import Project, load_project
 from .redis_shared import RedisShared
+from .rulebook import Sources
 from .sessions import Sessions
 from .shared import LocalShared, SharedAwayError
 from .snapshots import build_snapshot, is_snapshot_due, store_snapshot
@@ -65,7 +68,17 @@ class Bridge:
         remembered = (
             None if settings.redis is None else VerdictMemory(self.shared, secret, settings.project_roots)
         )
-        self.decider = Decider(settings.rules_dir, settings.project_roots, remembered)
+        sources = Sources(
+            settings.rules_dir,
+            settings.organisation_rules_dir,
+            settings.patterns_file,
+            settings.project_roots,
+            settings.rego_dir,
+            settings.rego_url,
+        )
+        self.decider = Decider(sources, remembered)
+        self._project = Project()
+        self._rules_touched = asyncio.Event()
         self.started = time.monotonic()
         self.draining = False
         self.committed_once = False
@@ -75,8 +88,9 @@ class Bridge:
 
     async def start(self) -> None:
         """Load the rules, open the store and begin the periodic work."""
-        await asyncio.to_thread(self.decider.load)
         await self.database.start()
+        await self._look_at_project()
+        await asyncio.to_thread(self.decider.load, self._project)
         await self.shared.start()
         # With others beside it this bridge was not missed: nobody's time is to be given again.
         if self.settings.postgres is None:
@@ -103,6 +117,7 @@ class Bridge:
         return Limits(
             expert_us=int(self.settings.expert_seconds * 1_000_000),
             review_us=int(self.settings.review_seconds * 1_000_000),
+            capabilities=self.decider.capabilities,
             experts=experts,
         )
 
@@ -132,6 +147,8 @@ class Bridge:
         self.bells.publish(lines)
         for event_type, count in Counter(line.event_type for line in lines).items():
             metrics.child(metrics.events_appended, event_type).inc(count)
+        if any((line.aggregate_id or "").startswith(PROJECT_FOLDER) for line in lines):
+            self._rules_touched.set()
 
     async def _keep_house(self) -> None:
         while True:
@@ -170,11 +187,22 @@ class Bridge:
         for ended in await self.database.write(sweep):
             self.experts_ended(ended)
 
+    async def _look_at_project(self) -> None:
+        # A store that is away shows no tree; it is looked at again in turn, and until then nothing is recorded.
+        with suppress(StoreUnavailableError):
+            known = self._project
+            self._project = await self.database.read(lambda connection: load_project(connection, known))
+
     async def _watch_rules(self) -> None:
         while True:
-            await asyncio.sleep(self.settings.rules_reload_seconds)
+            # The project's rules hold as soon as they are stored here; other sources are looked at in turn.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.rules_reload_seconds):
+                    await self._rules_touched.wait()
+            self._rules_touched.clear()
             before = self.decider.version
-            await asyncio.to_thread(self.decider.reload_if_changed)
+            await self._look_at_project()
+            await asyncio.to_thread(self.decider.reload_if_changed, self._project)
             metrics.loop_tasks.set(len(asyncio.all_tasks()))
             if self.decider.version != before:
                 # Away, its generation is unknown to all, so nothing remembered counts in any case.

@@ -1,8 +1,9 @@
 """Which experts are asked, and what their answers amount to. Pure.
 
-At most three are asked. Approvals weigh their confidence, a denial weighs fully, so that two who agree cannot
-outvote a third who objects modestly. A high risk needs everybody who was asked to approve, at least two of
-them of different types: of five experts two may lie and any three asked still include one who does not.
+At most three are asked, and a vote counts for the key its expert joined with. Approvals weigh their confidence; a
+denial, or silence until the end, weighs fully, so that two who agree cannot outvote a third who objects modestly or
+is kept from answering. A high risk needs everybody who was asked to approve, at least two of them of different types:
+of five experts two may lie and any three asked still include one who does not.
 """
 
 from __future__ import annotations
@@ -20,40 +21,16 @@ THRESHOLD = 0.7
 SINGLE_CONFIDENCE = 0.8
 LEAST_CONFIDENCE = 0.5
 
-_SHELL = frozenset(
-    {
-        "security_audit",
-        "vulnerability_assessment",
-        "code_review",
-        "system_architecture",
-        "devops",
-        "infrastructure",
-        "deployment",
-    }
-)
-_FILES = frozenset(
-    {
-        "security_audit",
-        "vulnerability_assessment",
-        "code_review",
-        "code_analysis",
-        "quality_assurance",
-        "system_architecture",
-    }
-)
-_CAPABILITIES = {
-    "Bash": _SHELL,
-    **dict.fromkeys(("Write", "Edit", "MultiEdit", "NotebookEdit"), _FILES),
-}
-
 
 class Candidate(msgspec.Struct, frozen=True):
-    """An expert who could be asked; `load` counts what it has not answered yet."""
+    """An expert who could be asked; `load` counts what it has not answered yet, and `key_name` is that of the
+    expert whose own key it joined with: those of the same name, or of none, cannot be told apart."""
 
     agent_id: str
     agent_type: str
     capabilities: frozenset[str]
     load: int
+    key_name: str
 
 
 class Vote(msgspec.Struct, frozen=True):
@@ -63,6 +40,7 @@ class Vote(msgspec.Struct, frozen=True):
     agent_type: str
     decision: str
     confidence: float
+    key_name: str
 
 
 class Ruling(Enum):
@@ -86,33 +64,45 @@ def is_high(risk: Risk) -> bool:
     return risk >= Risk.HIGH
 
 
-def choose(candidates: list[Candidate], tool_name: str, requester: str, lot: str) -> list[Candidate]:
-    """The experts to ask: able ones, nobody judges itself, least busy first, different types before equal
-    ones. `lot` breaks ties, so that nobody can foresee or arrange who is asked."""
-    wanted = _CAPABILITIES.get(tool_name, _SHELL | _FILES)
+def choose(candidates: list[Candidate], wanted: frozenset[str], requester: str, lot: str) -> list[Candidate]:
+    """The experts to ask: those with a wanted capability, nobody judges itself, least busy first, different types
+    and keys before equal ones. `lot` breaks ties, so that nobody can foresee or arrange who is asked."""
     able = [one for one in candidates if one.agent_id != requester and one.capabilities & wanted]
     able.sort(
         key=lambda one: (one.load, hashlib.sha256(f"{lot}:{one.agent_id}".encode()).digest()),
     )
     chosen: list[Candidate] = []
     for one in able:
-        if one.agent_type not in {other.agent_type for other in chosen}:
+        types, keys = {other.agent_type for other in chosen}, {other.key_name for other in chosen}
+        if one.agent_type not in types and one.key_name not in keys:
             chosen.append(one)
+    chosen += [one for one in able if one.key_name not in {other.key_name for other in chosen}]
     chosen += [one for one in able if one not in chosen]
     return chosen[:MAX_ASKED]
 
 
 def settle(votes: list[Vote], asked: int, risk: Risk, *, closed: bool) -> Consensus | None:
-    """What the answers amount to; None while those still missing could change it and time is left."""
+    """What the answers amount to; None while those still missing could change it and time is left. `asked` counts
+    those who can be told apart by their keys."""
+    votes = _count_once(votes)
     missing = asked - len(votes)
     now = _conclude(votes, asked, risk)
     if closed or missing <= 0:
         return now
     for decision in ("approve", "deny", "abstain"):
-        unseen = [Vote(f"?{n}", f"?{n}", decision, 1.0) for n in range(missing)]
+        unseen = [Vote(f"?{n}", f"?{n}", decision, 1.0, f"?{n}") for n in range(missing)]
         if _conclude(votes + unseen, asked, risk).ruling is not now.ruling:
             return None
     return now
+
+
+def _count_once(votes: list[Vote]) -> list[Vote]:
+    """One vote for each key, the most cautious: whoever holds a key can make as many experts of it as it likes."""
+    caution = {"deny": 0, "abstain": 1, "approve": 2}
+    kept: dict[str, Vote] = {}
+    for vote in sorted(votes, key=lambda vote: (caution[vote.decision], vote.confidence, vote.expert_id)):
+        kept.setdefault(vote.key_name, vote)
+    return [vote for vote in votes if kept[vote.key_name] is vote]
 
 
 def _conclude(votes: list[Vote], asked: int, risk: Risk) -> Consensus:
@@ -124,20 +114,25 @@ def _conclude(votes: list[Vote], asked: int, risk: Risk) -> Consensus:
         return _single((approvals + denials)[0], risk)
     if not approvals:
         return Consensus(Ruling.BLOCKED, _mean(denials), f"denied by {_names(denials)}")
-    return _high(approvals, denials, asked) if is_high(risk) else _usual(approvals, denials, asked)
+    if is_high(risk):
+        return _high(approvals, denials, asked)
+    return _usual(approvals, denials, len(votes) - len(approvals) - len(denials), asked)
 
 
-def _usual(approvals: list[Vote], denials: list[Vote], asked: int) -> Consensus:
+def _usual(approvals: list[Vote], denials: list[Vote], abstained: int, asked: int) -> Consensus:
     if len(approvals) + len(denials) < 2:
         return _none(f"only {_names(approvals)} answered of {asked} who were asked")
+    silent = asked - len(approvals) - len(denials) - abstained
     weight = sum(vote.confidence for vote in approvals)
-    share = weight / (weight + len(denials)) if weight else 0.0
+    share = weight / (weight + len(denials) + silent) if weight else 0.0
     if _mean(approvals) < LEAST_CONFIDENCE and not denials:
         return _none(f"{_names(approvals)} approved but guessed")
     if share >= THRESHOLD and _mean(approvals) >= LEAST_CONFIDENCE:
         return Consensus(Ruling.APPROVED, _mean(approvals), f"approved by {_names(approvals)}")
-    if 1 - share >= THRESHOLD:
+    if denials and 1 - share >= THRESHOLD:
         return Consensus(Ruling.BLOCKED, _mean(denials), f"denied by {_names(denials)}")
+    if silent:
+        return _none(f"{silent} of the {asked} who were asked stayed silent")
     return _none(f"the experts do not agree: {share:.0%} of their weight approves, {THRESHOLD:.0%} is needed")
 
 

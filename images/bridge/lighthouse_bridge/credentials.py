@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,15 @@ class Role(IntEnum):
         return self.name.lower()
 
 
+_OWN_KEY = re.compile(rb"([a-z0-9][a-z0-9-]{0,62})\.([0-9a-f]{64})")
+
+
+def own_key(expert_key: str, name: str) -> str:
+    """The join key of one expert, made of the role's key: who has it can join as an expert of that name alone. The
+    key stands on both sides of the name, so that no other name can be made from the result."""
+    return f"{name}.{hashlib.sha256(f'{expert_key}:{name}:{expert_key}'.encode()).hexdigest()}"
+
+
 class JoinKeys:
     """The join keys in a folder, one file a role, read again when a file changes."""
 
@@ -31,8 +41,20 @@ class JoinKeys:
         self._folder = folder
         self._cache: dict[Role, tuple[tuple[int, int, int], bytes]] = {}
 
-    def role_of(self, key: bytes) -> Role | None:
-        """The role that `key` joins as, or None. Every key is compared, in constant time."""
+    def holder_of(self, key: bytes) -> tuple[Role, str] | None:
+        """The role that `key` joins as, and the name of the expert whose own key it is, or None. Experts who join
+        with the role's key have no name: nobody can tell them apart."""
+        own = _OWN_KEY.fullmatch(key)
+        shared = self._key(Role.EXPERT)
+        if own is not None and shared is not None:
+            name = own[1].decode()
+            expected = own_key(shared.decode(errors="replace"), name).encode()
+            return (Role.EXPERT, name) if hmac.compare_digest(expected, key) else None
+        role = self._role_of(key)
+        return None if role is None else (role, "")
+
+    def _role_of(self, key: bytes) -> Role | None:
+        """Every key is compared, in constant time."""
         given = hashlib.sha256(key).digest()
         found: Role | None = None
         for role in Role:

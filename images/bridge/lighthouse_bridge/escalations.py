@@ -15,6 +15,8 @@ from .problems import Problem
 from .work import find_item, give_work, store_answer, withdraw_work
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .database import Connection, Transaction
 
 QUEUE = 100
@@ -22,14 +24,18 @@ QUEUE = 100
 OPEN_PER_AGENT = 500
 OPEN = 10_000
 DECISION_KEPT_US = 3600 * 1_000_000
+PACKAGES_KEPT_US = 7 * 86_400 * 1_000_000
+PACKAGES_KEPT = 10_000
 HISTORY_KEPT_US = 30 * 86_400 * 1_000_000
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How long experts and people have, in microseconds, and whether experts are asked at all."""
+    """How long experts and people have, in microseconds, which capabilities experts need to be asked about a
+    tool (`*` stands for the others), and whether experts are asked at all."""
 
     expert_us: int
     review_us: int
+    capabilities: Mapping[str, frozenset[str]]
     experts: bool = True
 
 
@@ -106,7 +112,8 @@ def summon(transaction: Transaction, escalation: Escalation, limits: Limits) -> 
         refusal = f"{QUEUE} validations wait for experts already"
     else:
         candidates = list_candidates(transaction.connection, transaction.now_us)
-        chosen = choose(candidates, escalation.tool_name, escalation.agent_id, escalation.validation_id)
+        wanted = limits.capabilities.get(escalation.tool_name) or limits.capabilities.get("*", frozenset())
+        chosen = choose(candidates, wanted, escalation.agent_id, escalation.validation_id)
         refusal = "" if chosen else "No expert is available"
     payload = {
         "tool_name": escalation.tool_name,
@@ -153,6 +160,15 @@ def answer_validation(
         return "late", None
     store_answer(transaction, item, expert_id, answer, confidence, reasoning)
     return "recorded", _conclude(transaction, escalation, closed=False)
+
+
+def has_room(transaction: Transaction, agent_id: str) -> bool:
+    """Whether one more validation of an agent may wait."""
+    try:
+        require_room(transaction, agent_id)
+    except Problem:
+        return False
+    return True
 
 
 def require_room(transaction: Transaction, agent_id: str) -> None:
@@ -217,6 +233,14 @@ def sweep(transaction: Transaction) -> list[Ended]:
     connection.execute("DELETE FROM standing_approvals WHERE expires_us <= ?", (now,))
     connection.execute("DELETE FROM work_items WHERE answered_us <= ?", (now - HISTORY_KEPT_US,))
     connection.execute("DELETE FROM escalations WHERE decided_us <= ?", (now - HISTORY_KEPT_US,))
+    # Experts read a package while they judge; afterwards it only tells people what was decided on, and the events
+    # tell that as well.
+    connection.execute("DELETE FROM context_packages WHERE created_us <= ?", (now - PACKAGES_KEPT_US,))
+    connection.execute(
+        "DELETE FROM context_packages WHERE sequence <= (SELECT sequence FROM context_packages "
+        "ORDER BY sequence DESC LIMIT 1 OFFSET ?)",
+        (PACKAGES_KEPT,),
+    )
     return ended
 
 
@@ -250,14 +274,15 @@ def resume(transaction: Transaction, limits: Limits) -> None:
 
 
 def list_votes(connection: Connection, validation_id: str) -> tuple[list[Vote], int, dict[str, str]]:
-    """The answers of experts, how many were asked, and what each gave as reason."""
+    """The answers of experts, how many were asked who can be told apart, and what each gave as reason."""
     rows = connection.execute(
-        "SELECT expert_id, agent_type, answer, confidence, reasoning FROM work_items "
+        "SELECT expert_id, agent_type, answer, confidence, key_name, reasoning FROM work_items "
         "WHERE validation_id = ? ORDER BY sequence",
         (validation_id,),
     ).fetchall()
     answered = [row for row in rows if row[2] in {"approve", "deny", "abstain"}]
-    return [Vote(*row[:4]) for row in answered], len(rows), {row[0]: row[4] for row in answered}
+    asked = len({row[4] for row in rows})
+    return [Vote(*row[:5]) for row in answered], asked, {row[0]: row[5] for row in answered}
 
 
 def _conclude(transaction: Transaction, escalation: Escalation, *, closed: bool) -> Ended | None:

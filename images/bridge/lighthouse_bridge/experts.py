@@ -122,12 +122,14 @@ def list_experts(connection: Connection, now: int) -> list[Expert]:
 def list_candidates(connection: Connection, now: int) -> list[Candidate]:
     """Experts who could be given work now: heard of within five minutes and not busy."""
     rows = connection.execute(
-        f"SELECT agent_id, agent_type, capabilities, {_LOAD} FROM expert_registry e "  # noqa: S608 - as above
-        f"WHERE last_seen_us > :oldest AND NOT {_BUSY} ORDER BY agent_id",
+        f"SELECT e.agent_id, e.agent_type, e.capabilities, {_LOAD}, coalesce(s.key_name, '') "  # noqa: S608 - as above
+        "FROM expert_registry e LEFT JOIN sessions s ON s.session_id = e.session_id "
+        f"WHERE e.last_seen_us > :oldest AND NOT {_BUSY} ORDER BY e.agent_id",
         {"now": now, "oldest": now - AVAILABLE_US},
     )
     return [
-        Candidate(row[0], row[1], msgspec.json.decode(row[2], type=frozenset[str]), row[3]) for row in rows
+        Candidate(row[0], row[1], msgspec.json.decode(row[2], type=frozenset[str]), row[3], row[4])
+        for row in rows
     ]
 
 

@@ -137,6 +137,7 @@ class VerdictDetails(Answer):
     cache_hit: bool
     expert_required: bool
     rule: str
+    layer: str
     rules_version: str
     validation_id: str
 

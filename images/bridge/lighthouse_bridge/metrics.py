@@ -150,6 +150,13 @@ expert_seconds = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0),
     registry=REGISTRY,
 )
+tier_seconds = Histogram(
+    "lighthouse_bridge_tier_duration_seconds",
+    "Time a tier took to look at a call that no tier before it decided.",
+    ("tier",),
+    buckets=(0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 2.5),
+    registry=REGISTRY,
+)
 tier_failures = Counter(
     "lighthouse_bridge_tier_failures",
     "Times a tier of the decision failed or took too long.",

@@ -7,6 +7,8 @@ import posixpath
 # A path names the aggregate of its events, and must fit where those are indexed.
 MAX_PATH_BYTES = 2_000
 MAX_PART_BYTES = 255
+# What the project is held by, such as its own rules.
+OPERATORS_FOLDER = ".lighthouse/"
 PROTECTED_PARTS = frozenset({".git"})
 CRITICAL_FILES = frozenset(
     {

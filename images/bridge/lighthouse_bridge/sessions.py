@@ -78,9 +78,10 @@ class Sessions:
         self._generation = -1
 
     async def create(
-        self, agent_id: str, role: Role, client: Client, metadata: dict[str, Any]
+        self, agent_id: str, role: Role, key_name: str, client: Client, metadata: dict[str, Any]
     ) -> tuple[Session, str]:
-        """Make a durable session and its token; the agent's oldest ones beyond three are ended."""
+        """Make a durable session and its token; the agent's oldest ones beyond three are ended. `key_name` is that
+        of the expert whose own key it joined with."""
         session_id = secrets.token_hex(16)
 
         def work(transaction: Transaction) -> tuple[int, list[str]]:
@@ -88,7 +89,7 @@ class Sessions:
             evicted = _evict(transaction, agent_id, role)
             transaction.connection.execute(
                 "INSERT INTO sessions (session_id, agent_id, role, created_us, last_seen_us, ip_address, user_agent, "
-                "metadata, sequence) VALUES (?,?,?,?,?,?,?,?,?)",
+                "metadata, sequence, key_name) VALUES (?,?,?,?,?,?,?,?,?,?)",
                 (
                     session_id,
                     agent_id,
@@ -99,6 +100,7 @@ class Sessions:
                     client.user_agent,
                     msgspec.json.encode(metadata).decode(),
                     transaction.sequence + 1,
+                    key_name,
                 ),
             )
             transaction.append(

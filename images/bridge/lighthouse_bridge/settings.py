@@ -41,6 +41,10 @@ class Settings:
     auth_secret_file: Path = Path("/etc/lighthouse/auth/auth-secret")
     keys_dir: Path = Path("/etc/lighthouse/keys")
     rules_dir: Path = Path("/opt/lighthouse/rules")
+    organisation_rules_dir: Path | None = None
+    patterns_file: Path = Path("/opt/lighthouse/patterns/model.json")
+    rego_dir: Path | None = None
+    rego_url: str = ""
     project_roots: tuple[str, ...] = ()
     drain_seconds: float = 10.0
     min_free_bytes: int = 16 * 1024 * 1024
@@ -89,6 +93,10 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         auth_secret_file=_path(env, "LIGHTHOUSE_AUTH_SECRET_FILE", default.auth_secret_file),
         keys_dir=_path(env, "LIGHTHOUSE_KEYS_DIR", default.keys_dir),
         rules_dir=_path(env, "LIGHTHOUSE_RULES_DIR", default.rules_dir),
+        organisation_rules_dir=_optional_path(env, "LIGHTHOUSE_ORGANISATION_RULES_DIR"),
+        rego_dir=_optional_path(env, "LIGHTHOUSE_REGO_DIR"),
+        rego_url=_rego_url(env),
+        patterns_file=_path(env, "LIGHTHOUSE_PATTERNS_FILE", default.patterns_file),
         project_roots=_roots(env.get("LIGHTHOUSE_PROJECT_ROOTS", "")),
         drain_seconds=_number(env, "LIGHTHOUSE_DRAIN_SECONDS", default.drain_seconds, 0, 3600),
         min_free_bytes=int(_number(env, "LIGHTHOUSE_MIN_FREE_BYTES", default.min_free_bytes, 0, 2**40)),
@@ -177,6 +185,22 @@ def _path(env: Mapping[str, str], name: str, default: Path) -> Path:
     if not path.is_absolute():
         raise SettingsError(f"{name} is {str(path)!r}; it must be an absolute path.")
     return path
+
+
+def _optional_path(env: Mapping[str, str], name: str) -> Path | None:
+    return _path(env, name, Path("/")) if env.get(name) else None
+
+
+def _rego_url(env: Mapping[str, str]) -> str:
+    url = env.get("LIGHTHOUSE_REGO_URL", "")
+    if url and env.get("LIGHTHOUSE_REGO_DIR"):
+        raise SettingsError("LIGHTHOUSE_REGO_DIR and LIGHTHOUSE_REGO_URL are both set; keep one.")
+    if url and not url.startswith(("http://", "https://")):
+        raise SettingsError(
+            f"LIGHTHOUSE_REGO_URL is {url!r}; name a document of an OPA server, such as "
+            "http://opa:8181/v1/data/lighthouse/decisions."
+        )
+    return url
 
 
 def _roots(text: str) -> tuple[str, ...]:

@@ -10,7 +10,16 @@ import msgspec
 from .approvals import told, use_approval
 from .clock import iso, now_us
 from .decisions.verdict import Decision
-from .escalations import Escalation, Limits, find_decided, find_escalation, find_open, require_room, summon
+from .escalations import (
+    Escalation,
+    Limits,
+    find_decided,
+    find_escalation,
+    find_open,
+    has_room,
+    require_room,
+    summon,
+)
 from .events import EventType
 
 if TYPE_CHECKING:
@@ -60,6 +69,8 @@ def new_validation_id() -> str:
 def record_validation(transaction: Transaction, validation: Validation, limits: Limits) -> Outcome:
     """Append the events of a validation and decide it; what only others can decide is put before them."""
     verdict = validation.verdict
+    if verdict.tier == "pattern":
+        return _refuse_by_pattern(transaction, validation, limits)
     if verdict.decision is not Decision.REVIEW:
         outcome = Outcome(
             verdict.decision, verdict.reason, verdict.confidence, validation.tier, validation.id
@@ -141,6 +152,7 @@ def _decided(transaction: Transaction, validation: Validation, outcome: Outcome)
             "risk_level": validation.verdict.risk.label,
             "confidence": outcome.confidence,
             "rule": validation.verdict.rule,
+            "layer": validation.verdict.layer,
             "rules_version": validation.rules_version,
             "tier": outcome.tier,
         },
@@ -148,9 +160,25 @@ def _decided(transaction: Transaction, validation: Validation, outcome: Outcome)
     return line.sequence
 
 
+def _refuse_by_pattern(transaction: Transaction, validation: Validation, limits: Limits) -> Outcome:
+    """Refuse what the classifier holds for dangerous, unless somebody who looked at the same call knows better; it
+    is put before people, who may."""
+    _submitted(transaction, validation, validation.id)
+    known = _known(transaction, validation, validation.id)
+    verdict = validation.verdict
+    outcome = known or Outcome(
+        Decision.BLOCK, verdict.reason, verdict.confidence, validation.tier, validation.id
+    )
+    sequence = _decided(transaction, validation, outcome)
+    asked = find_open(transaction.connection, validation.call_key, transaction.now_us) is not None
+    if known is None and not asked and has_room(transaction, validation.agent_id):
+        _put_before_people(transaction, validation, limits, sequence)
+    return outcome
+
+
 def _escalate(transaction: Transaction, validation: Validation, limits: Limits) -> Outcome:
     require_room(transaction, validation.agent_id)
-    verdict, now = validation.verdict, transaction.now_us
+    verdict = validation.verdict
     outcome = Outcome(verdict.decision, verdict.reason, verdict.confidence, validation.tier, validation.id)
     _submitted(transaction, validation, validation.id)
     sequence = _decided(transaction, validation, outcome)
@@ -160,6 +188,15 @@ def _escalate(transaction: Transaction, validation: Validation, limits: Limits) 
         validation.id,
         {"validation_id": validation.id, "reason": verdict.reason, "context_package": validation.id},
     )
+    escalation = _put_before_people(transaction, validation, limits, sequence)
+    return _waiting(summon(transaction, escalation, limits))
+
+
+def _put_before_people(
+    transaction: Transaction, validation: Validation, limits: Limits, sequence: int
+) -> Escalation:
+    """Store an escalation and its context package; nobody but a person decides it until experts are asked."""
+    verdict, now = validation.verdict, transaction.now_us
     package = _package(transaction, validation, sequence)
     transaction.connection.execute(
         "INSERT INTO context_packages VALUES (?,?,?,?)",
@@ -190,7 +227,7 @@ def _escalate(transaction: Transaction, validation: Validation, limits: Limits) 
     escalation = find_escalation(transaction.connection, validation.id)
     if escalation is None:
         raise LookupError(validation.id)
-    return _waiting(summon(transaction, escalation, limits))
+    return escalation
 
 
 def _package(transaction: Transaction, validation: Validation, sequence: int) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def give_work(
     work_id = secrets.token_hex(16)
     transaction.connection.execute(
         "INSERT INTO work_items (work_id, kind, validation_id, expert_id, agent_type, requested_by, payload, "
-        "created_us, deadline_us, sequence) VALUES (?,?,?,?,?,?,?,?,?,?)",
+        "created_us, deadline_us, sequence, key_name) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
         (
             work_id,
             kind,
@@ -60,6 +60,7 @@ def give_work(
             transaction.now_us,
             deadline_us,
             transaction.sequence + 1,
+            expert.key_name,
         ),
     )
     transaction.append(

@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.images.bridge.test_corpus import commands
+from tests.images.bridge.labelled import load_calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +31,13 @@ class Call:
 def corpus() -> dict[str, list[Call]]:
     """Every labelled command, by label."""
     found: dict[str, list[Call]] = {label: [] for label in SHARES}
-    for _, label, command in commands():
-        found[label].append(Call("Bash", {"command": command}, DECISIONS[label]))
+    for call in load_calls():
+        if (
+            call.label in DECISIONS
+            and call.tool == "Bash"
+            and isinstance(call.tool_input.get("command"), str)
+        ):
+            found[call.label].append(Call("Bash", call.tool_input, DECISIONS[call.label]))
     for label, calls in found.items():
         if not calls:
             raise SystemExit(f"The corpus labels no command {label!r}; the mix needs some.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lighthouse_bridge.decisions.judge import Judge
-from lighthouse_bridge.decisions.matching import _judge_text, about, split_subcommand
+from lighthouse_bridge.decisions.matching import _judge_text, about, read_search, split_subcommand
 from lighthouse_bridge.decisions.options import sort_arguments
 from lighthouse_bridge.decisions.verdict import Decision
 
@@ -45,7 +45,7 @@ _KNOWN = {
         "globs",
     ),
 }
-_KNOWN_WHEN = {"options", "operand", "piped", "bare"}
+_KNOWN_WHEN = {"options", "operand", "piped", "bare", "pattern", "rooted", "without"}
 
 
 def translate(rules: RuleSet) -> dict[str, Any]:
@@ -61,6 +61,7 @@ def translate(rules: RuleSet) -> dict[str, Any]:
         data["pattern"] = _expression(rule.pattern, dotall=True)
         data["operand"] = _expression(rule.operand, dotall=True)
         when["operand"] = _expression(rule.when.operand, dotall=False)
+        when["pattern"] = _expression(rule.when.pattern, dotall=False)
         found[rule.id] = data
     return {"rules": found}
 
@@ -153,7 +154,10 @@ class Parser(Judge):
                 "read": self._worst(text, globbed, False),
                 "write": self._worst(text, globbed, True),
             }
+        searched, rooted = read_search(arguments)
         return {
+            "searched": searched,
+            "rooted": rooted,
             "options": arguments.options,
             "values": [[name, text] for name, text, _ in values],
             "operands": [word.text for word in arguments.operands],

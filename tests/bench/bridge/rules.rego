@@ -72,6 +72,21 @@ holds(rule, command, view) if {
 	when.bare in {null, count(view.operands) == 0}
 	option_given(rule, view)
 	operand_given(when, view)
+	searching(rule, view)
+}
+
+searching(rule, _) if not rule.when.pattern
+
+searching(rule, view) if {
+	not excluded(rule, view)
+	rule.when.rooted in {null, view.rooted}
+	some text in view.searched
+	matches(rule.when.pattern, text)
+}
+
+excluded(rule, view) if {
+	some option in view.options
+	listed(option, rule.when.without, rule.style)
 }
 
 option_given(rule, _) if count(rule.when.options) == 0

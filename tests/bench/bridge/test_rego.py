@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lighthouse_bridge.decisions.rules import CommandRule, RuleFile, RuleSet, When, load_rules
+from lighthouse_bridge.decisions.rules import CommandRule, Layer, RuleFile, RuleSet, When, load_rules
 from tests.bench.bridge.mix import SHARES, corpus, mixed
 from tests.bench.bridge.rego import translate
 from tests.images.bridge.support import RULES
@@ -12,7 +12,7 @@ from tests.images.bridge.support import RULES
 
 def rule_set(**fields: object) -> RuleSet:
     rule = CommandRule(id="test.rule", programs=["x"], decision="approve", reason="For this test.", **fields)  # type: ignore[arg-type]  # the fields are those of the test
-    return RuleSet("1", [RuleFile(schema=1, rules=[rule])])
+    return RuleSet([Layer("shipped", "1", (RuleFile(schema=1, rules=[rule]),))])
 
 
 def test_every_shipped_command_rule_is_translated() -> None:

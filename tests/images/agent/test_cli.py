@@ -144,7 +144,7 @@ def test_rules_are_checked_and_tested_without_a_bridge(env: dict[str, str], tmp_
 
 def test_the_bridges_own_corpus_passes_as_cases(env: dict[str, str]) -> None:
     corpus = REPOSITORY / "tests" / "images" / "bridge" / "corpus"
-    files = [str(path) for path in sorted(corpus.glob("*.yaml")) if path.name != "tools.yaml"]
+    files = [str(path) for path in sorted(corpus.glob("*.yaml")) if path.stem not in {"tools", "bypasses"}]
     assert files
     done = lighthouse(env, "rules", "test", "--rules", str(RULES), *files)
     assert done.code == 0, done.out

@@ -16,9 +16,10 @@ import pytest
 from lighthouse_agent.errors import SettingsError
 from lighthouse_agent.rules import load_rules
 from lighthouse_agent.settings import DEFAULT_RULES
+from lighthouse_bridge.credentials import own_key
 from tests.images.agent.agents import Agent, agent
 from tests.images.agent.hooks import assert_blocked, hook
-from tests.images.agent.support import REPOSITORY, Bridge, RawServer, answer, get, post, wait_for
+from tests.images.agent.support import KEYS, REPOSITORY, Bridge, RawServer, answer, get, post, wait_for
 
 pytestmark = pytest.mark.heavy  # processes that wait for each other, and for time limits
 
@@ -60,7 +61,9 @@ class Project:
             settings["LIGHTHOUSE_EXPERT_JUDGE"] = judge if ":" in judge else f"{JUDGES}:{judge}"
         folder = self.folder / name
         folder.mkdir()
-        with agent(folder, self.bridge.url, self.bridge.key_file("expert"), **settings) as running:
+        key = folder / "own-key"
+        key.write_text(own_key(KEYS["expert"], name))
+        with agent(folder, self.bridge.url, key, **settings) as running:
             running.wait_ready()
             yield running
 

@@ -16,9 +16,14 @@ class Expert:
     """A registered expert."""
 
     def __init__(
-        self, bridge: Bridge, agent_id: str, agent_type: str = "security", *capabilities: str
+        self,
+        bridge: Bridge,
+        agent_id: str,
+        agent_type: str = "security",
+        *capabilities: str,
+        shared_key: bool = False,
     ) -> None:
-        self.agent = bridge.join("expert", agent_id)
+        self.agent = bridge.join("expert", agent_id, shared_key=shared_key)
         self.agent_id = agent_id
         body = {
             "agent_id": agent_id,

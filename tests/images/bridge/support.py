@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from lighthouse_bridge.credentials import own_key
 from lighthouse_bridge.signatures import sign
 from tests.images.bridge.postgres import Postgres
 
@@ -60,6 +61,7 @@ class Bridge:
             "LIGHTHOUSE_AUTH_SECRET_FILE": str(folder / "auth-secret"),
             "LIGHTHOUSE_KEYS_DIR": str(folder / "keys"),
             "LIGHTHOUSE_RULES_DIR": str(RULES),
+            "LIGHTHOUSE_PATTERNS_FILE": str(REPOSITORY / "policies" / "patterns" / "model.json"),
             "LIGHTHOUSE_HEARTBEAT_SECONDS": "0.5",
             "LIGHTHOUSE_SEARCH_SECONDS": "1.5",
             "LIGHTHOUSE_SLOW_READER_SECONDS": "1.5",
@@ -114,10 +116,11 @@ class Bridge:
         self.http.close()
         self.http = httpx.Client(base_url=self.url, timeout=20)
 
-    def join(self, role: str, agent_id: str | None = None) -> "Agent":
-        """A session of its own."""
+    def join(self, role: str, agent_id: str | None = None, *, shared_key: bool = False) -> "Agent":
+        """A session of its own; an expert joins with its own key unless it is to share the role's."""
         agent_id = agent_id or f"{role}-{random.randrange(10**9)}"  # noqa: S311 - a name
-        headers = {"Authorization": f"Bearer {KEYS[role]}"}
+        key = own_key(KEYS[role], agent_id) if role == "expert" and not shared_key else KEYS[role]
+        headers = {"Authorization": f"Bearer {key}"}
         answer = self.http.post("/session/create", json={"agent_id": agent_id}, headers=headers)
         assert answer.status_code == 200, answer.text
         return Agent(self, agent_id, answer.json()["session_token"])

@@ -126,7 +126,7 @@ def test_nobody_overrules_a_rule_that_blocks(start_bridge: Callable[..., Bridge]
     assert ask(builder, "frobnicate --one")["approved"] is True
     (rules / "extra.yaml").write_text(
         "schema: 1\nrules:\n  - id: extra.frobnicate\n    programs: [frobnicate]\n    decision: block\n"
-        "    reason: It destroys things.\n"
+        "    reason: It destroys things; use another program.\n"
     )
     own.wait_for(lambda: own.http.get("/status").json()["rules_version"] != version)
     assert ask(builder, "frobnicate --one")["metadata"]["decision"] == "blocked"

@@ -1,66 +1,94 @@
-"""Every labelled command of the corpus is decided as its label says."""
+"""Every labelled call of the corpus is decided as its label says, and whoever is refused is told a way."""
 
-from pathlib import Path
-from typing import Any
+import re
+from collections import Counter
 
 import pytest
 import yaml
 
 from lighthouse_bridge.decisions.judge import Judge
 from lighthouse_bridge.decisions.rules import load_rules
+from lighthouse_bridge.decisions.verdict import Decision, Verdict
+from tests.images.bridge.labelled import EXPERT_SHARE, LABELS, Call, load_calls
 from tests.images.bridge.support import RULES
 
-CORPUS = Path(__file__).with_name("corpus")
-LABELS = {"approved": "approved", "review": "review_required", "blocked": "blocked"}
-
-
-def commands() -> list[tuple[str, str, str]]:
-    """Topic, label and command of the whole corpus."""
-    found = []
-    for path in sorted(CORPUS.glob("*.yaml")):
-        content = yaml.safe_load(path.read_text())
-        if isinstance(content, dict):
-            assert set(content) <= set(LABELS), path
-            found += [(path.stem, label, str(command)) for label in content for command in content[label]]
-    return found
+CALLS = load_calls()
+# What the second half of a refusal begins with: something to do.
+WAYS = (
+    r"add|ask|change|commit|copy|delete|download|end|give|have|keep|leave|list|move|name|plan|publish|push|put|read|render|run"
+    r"|save|search|set|start|stash|stay|use|wait|work|write|test"
+)
 
 
 @pytest.fixture(scope="module")
-def judge() -> Judge:
-    return Judge(load_rules(RULES), ())
+def verdicts() -> list[tuple[Call, Verdict]]:
+    """Every call with what the shipped rules say."""
+    judge = Judge(load_rules(RULES), ())
+    return [(call, judge.decide(call.tool, call.tool_input)) for call in CALLS]
 
 
-def test_the_corpus_is_large_and_labels_no_command_twice() -> None:
-    texts = [command for _, _, command in commands()]
-    assert len(texts) >= 150
-    assert not {text for text in texts if texts.count(text) > 1}
+def test_the_corpus_is_large_and_labels_no_call_twice() -> None:
+    texts = [call.command for call in CALLS]
+    assert len(texts) >= 1000
+    assert sum(call.is_dangerous for call in CALLS) >= 150
+    assert sum(call.topic == "bypasses" for call in CALLS) >= 75
+    assert sum(call.tool != "Bash" for call in CALLS) >= 45
+    labelled = Counter((call.tool, str(call.tool_input)) for call in CALLS if call.topic != "bypasses")
+    assert not [call for call, count in labelled.items() if count > 1]
 
 
-@pytest.mark.parametrize("topic", sorted({topic for topic, _, _ in commands()}))
-def test_every_command_is_decided_as_labelled(judge: Judge, topic: str) -> None:
-    wrong = []
-    for where, label, command in commands():
-        if where == topic:
-            verdict = judge.decide("Bash", {"command": command})
-            if verdict.decision.status != LABELS[label]:
-                wrong.append(f"{command!r}: {verdict.decision.status}, not {LABELS[label]}: {verdict.reason}")
+@pytest.mark.parametrize("topic", sorted({call.topic for call in CALLS}))
+def test_every_call_is_decided_as_labelled(verdicts: list[tuple[Call, Verdict]], topic: str) -> None:
+    wrong = [
+        f"{call.name or call.command!r}: {verdict.decision.status}, not {call.label}: {verdict.reason}"
+        for call, verdict in verdicts
+        if call.topic == topic and verdict.decision.status not in LABELS[call.label]
+    ]
     assert not wrong, "\n" + "\n".join(wrong)
 
 
-def test_every_tool_call_is_decided_as_labelled(judge: Judge) -> None:
-    calls: list[tuple[str, dict[str, Any], str]] = yaml.safe_load((CORPUS / "tools.yaml").read_text())
-    wrong = []
-    for tool, tool_input, label in calls:
-        verdict = judge.decide(tool, tool_input)
-        if verdict.decision.status != LABELS[label]:
-            wrong.append(f"{tool} {tool_input}: {verdict.decision.status}, not {label}: {verdict.reason}")
-    assert len(calls) >= 30
-    assert not wrong, "\n" + "\n".join(wrong)
+def test_few_harmless_calls_need_an_expert(verdicts: list[tuple[Call, Verdict]]) -> None:
+    harmless = [(call, verdict) for call, verdict in verdicts if call.is_harmless]
+    asking = [call.command for call, verdict in harmless if verdict.decision is not Decision.APPROVE]
+    assert len(harmless) >= 600
+    assert len(asking) / len(harmless) < EXPERT_SHARE, asking
 
 
-def test_every_decision_names_a_rule_and_says_why(judge: Judge) -> None:
-    for _, _, command in commands():
-        verdict = judge.decide("Bash", {"command": command})
-        assert verdict.rule
-        assert verdict.reason.endswith(".")
-        assert verdict.findings
+def test_every_decision_names_a_rule_and_its_layer(verdicts: list[tuple[Call, Verdict]]) -> None:
+    for call, verdict in verdicts:
+        assert verdict.rule, call
+        assert verdict.layer in {"shipped", "built-in"}, call
+        assert verdict.findings, call
+
+
+def test_every_refusal_says_in_one_sentence_what_to_do_instead(verdicts: list[tuple[Call, Verdict]]) -> None:
+    refusals = {
+        verdict.reason: call.command for call, verdict in verdicts if verdict.decision is not Decision.APPROVE
+    }
+    assert len(refusals) >= 100
+    lost = [f"{reason} ({command!r})" for reason, command in refusals.items() if not shows_a_way(reason)]
+    assert not lost, "\n" + "\n".join(lost)
+
+
+def test_every_rule_that_refuses_says_what_to_do_instead() -> None:
+    rules = [
+        rule
+        for path in sorted(RULES.glob("*.yaml"))
+        for content in [yaml.safe_load(path.read_text())]
+        for part in ("rules", "wrappers", "contents")
+        for rule in content.get(part, [])
+        if rule.get("decision", "approve") != "approve"
+    ]
+    assert len(rules) >= 45
+    lost = [f"{rule['id']}: {rule['reason']}" for rule in rules if not shows_a_way(rule["reason"])]
+    assert not lost, "\n" + "\n".join(lost)
+
+
+def shows_a_way(reason: str) -> bool:
+    """Whether a reason is one sentence that ends in something to do."""
+    # What is quoted from the call is no part of the sentence's shape.
+    plain = re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", "x", reason)
+    why, _, way = plain.rpartition("; ")
+    return (
+        bool(why) and re.match(rf"({WAYS})\b", way) is not None and plain.endswith(".") and ". " not in plain
+    )

@@ -1,15 +1,17 @@
 """What no rule decides: experts answer it, or nobody does and it is denied; nobody waits for ever."""
 
+import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
 
+from lighthouse_bridge.credentials import own_key
 from tests.images.bridge.experts import Expert, always, ask, events, working
-from tests.images.bridge.support import Bridge
+from tests.images.bridge.support import KEYS, Bridge
 
 pytestmark = pytest.mark.heavy  # processes that wait for each other, and for time limits
 
@@ -152,7 +154,9 @@ def test_an_expert_that_is_slow_answers_the_next_call(start_bridge: Callable[...
     assert ask(builder, UNKNOWN)["approved"] is True
 
 
-def test_an_expert_that_dies_at_work_holds_nobody_up(start_bridge: Callable[..., Bridge]) -> None:
+def test_an_expert_that_dies_at_work_leaves_the_call_to_people_in_time(
+    start_bridge: Callable[..., Bridge],
+) -> None:
     own = start_bridge(LIGHTHOUSE_EXPERT_SECONDS="1", LIGHTHOUSE_VALIDATION_WAIT_SECONDS="5")
     builder = own.join("builder")
     one, two = Expert(own, "one", "a"), Expert(own, "two", "b")
@@ -163,10 +167,11 @@ def test_an_expert_that_dies_at_work_holds_nobody_up(start_bridge: Callable[...,
             expert.answer(expert.work(), "approve")
         lost = dead.work()
         started = time.monotonic()
-        assert asked.result()["approved"] is True
+        answer = asked.result()
         assert time.monotonic() - started < 2
+    assert answer["metadata"]["decision"] == "escalate"
+    assert "stayed silent" in answer["reasoning"]
     assert dead.answer(lost, "deny").json()["status"] == "late"
-    assert ask(builder, UNKNOWN)["approved"] is True
 
 
 def test_what_an_expert_took_before_it_died_it_gets_again(start_bridge: Callable[..., Bridge]) -> None:
@@ -283,3 +288,68 @@ def test_a_waiting_expert_does_not_delay_the_end(start_bridge: Callable[..., Bri
         assert own.process.wait(10) == 0
         assert time.monotonic() - started < 3
         assert polled.result() is None
+
+
+def test_experts_who_share_a_key_count_once(start_bridge: Callable[..., Bridge]) -> None:
+    own = start_bridge(LIGHTHOUSE_VALIDATION_WAIT_SECONDS="5")
+    builder = own.join("builder")
+    forged = [Expert(own, f"forged-{n}", kind, shared_key=True) for n, kind in enumerate(("a", "b", "c"))]
+    with ExitStack() as stack:
+        for expert in forged:
+            stack.enter_context(working(expert, always("approve", 1.0)))
+        high = ask(builder, "npm publish")
+        assert high["approved"] is False
+        assert "two experts" in high["reasoning"]
+    honest = Expert(own, "honest", "d")
+    with ExitStack() as stack:
+        for expert in forged:
+            stack.enter_context(working(expert, always("approve", 1.0)))
+        stack.enter_context(working(honest, always("deny", 0.5)))
+        assert ask(builder, "./tools/forged.sh")["approved"] is False
+
+
+def test_an_experts_own_key_is_of_that_name_and_role_alone(bridge: Bridge) -> None:
+    mine = own_key(KEYS["expert"], "security")
+    for key, code in {
+        mine: 200,
+        mine.replace("security", "architecture"): 401,
+        mine[:-1] + ("0" if mine[-1] != "0" else "1"): 401,
+        own_key(KEYS["builder"], "security"): 401,
+        own_key("x" * 48, "security"): 401,
+    }.items():
+        headers = {"Authorization": f"Bearer {key}"}
+        answer = bridge.http.post("/session/create", json={"agent_id": "a"}, headers=headers)
+        assert answer.status_code == code, key
+        if code == 200:
+            assert answer.json()["role"] == "expert"
+
+
+def test_context_packages_are_forgotten_after_a_week_and_beyond_ten_thousand(
+    start_bridge: Callable[..., Bridge],
+) -> None:
+    own = start_bridge(LIGHTHOUSE_VALIDATION_WAIT_SECONDS="0")
+    builder = own.join("builder")
+    made = [ask(builder, f"./tools/{n}.sh")["metadata"]["validation_id"] for n in range(3)]
+
+    def kept() -> list[str]:
+        with closing(sqlite3.connect(own.store)) as connection:
+            return [row[0] for row in connection.execute("SELECT id FROM context_packages ORDER BY sequence")]
+
+    assert kept() == made
+    own.stop()
+    with closing(sqlite3.connect(own.store)) as connection, connection:
+        old = "UPDATE context_packages SET created_us = created_us - 604800000000 WHERE id = ?"
+        connection.execute(old, (made[0],))
+    own.start()
+    own.wait_for(lambda: kept() == made[1:])
+    own.stop()
+    with closing(sqlite3.connect(own.store)) as connection, connection:
+        connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999) "
+            "INSERT INTO context_packages SELECT 'later-' || i, 1000000 + i, created_us, '{}' "
+            "FROM n, context_packages WHERE id = ?",
+            (made[2],),
+        )
+    own.start()
+    own.wait_for(lambda: len(kept()) == 10_000)
+    assert made[1] not in kept()

@@ -13,6 +13,7 @@ import pytest
 from lighthouse_bridge.decider import Decider
 from lighthouse_bridge.decisions.verdict import Decision, Finding, Risk, combine
 from lighthouse_bridge.redis_shared import RedisShared
+from lighthouse_bridge.rulebook import Sources
 from lighthouse_bridge.sealing import seal, unseal
 from lighthouse_bridge.shared import LocalShared
 from lighthouse_bridge.verdict_memory import VerdictMemory
@@ -130,7 +131,7 @@ def test_a_sealed_value_counts_for_its_name_and_secret_alone() -> None:
 def test_bridges_share_what_takes_long_to_judge_and_memory_ends_with_its_generation() -> None:
     async def work() -> None:
         shared = LocalShared()
-        first, second = (Decider(RULES, (), VerdictMemory(shared, b"s" * 48, ())) for _ in range(2))
+        first, second = (Decider(Sources(RULES), VerdictMemory(shared, b"s" * 48, ())) for _ in range(2))
         first.load()
         second.load()
         long = {"command": "ls " + "a" * 4000}
@@ -150,7 +151,7 @@ def test_memory_is_not_trusted_while_the_generation_is_unknown(redis: Server) ->
     async def work() -> None:
         shared = RedisShared(settings(redis, seconds=0.2))
         await shared.start()
-        decider = Decider(RULES, (), VerdictMemory(shared, b"s" * 48, ()))
+        decider = Decider(Sources(RULES), VerdictMemory(shared, b"s" * 48, ()))
         decider.load()
         assert [(await decider.decide("Bash", {"command": "ls"}))[2] for _ in range(2)] == [False, True]
         redis.signal(signal.SIGSTOP)

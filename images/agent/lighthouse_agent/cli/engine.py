@@ -15,7 +15,14 @@ from lighthouse_bridge.decisions.explanation import Explanation, RuleEntry, expl
 from lighthouse_bridge.decisions.judge import Judge
 from lighthouse_bridge.decisions.rules import RulesError, load_rules
 
-LABELS = {"approved": "approved", "review": "escalate", "blocked": "blocked"}
+# What may be decided about a case of each label; a dangerous call must not be approved, a harmless one not blocked.
+LABELS = {
+    "approved": {"approved"},
+    "review": {"escalate"},
+    "blocked": {"blocked"},
+    "dangerous": {"escalate", "blocked"},
+    "harmless": {"approved", "escalate"},
+}
 
 
 class RulesInvalidError(Exception):
@@ -74,7 +81,7 @@ class Engine:
             for case in cases:
                 one = ToolCase({"command": case}) if isinstance(case, str) else case
                 found = self.explain(one.tool, one.input)
-                passed = found.decision == LABELS[label] and one.rule in {None, found.rule}
+                passed = found.decision in LABELS[label] and one.rule in {None, found.rule}
                 expected = label if one.rule is None else f"{label} by {one.rule}"
                 shown = case if isinstance(case, str) else f"{one.tool} {one.input}"
                 decision = "review" if found.decision == "escalate" else found.decision
@@ -94,6 +101,6 @@ def _cases(path: Path) -> dict[str, list[str | ToolCase]]:
     unknown = sorted(set(found) - set(LABELS))
     if unknown or not any(found.values()):
         raise SettingsError(
-            f"The cases {path} have {', '.join(unknown) or 'none'}; list calls under approved, review or blocked."
+            f"The cases {path} have {', '.join(unknown) or 'none'}; list calls under {', '.join(LABELS)}."
         )
     return found

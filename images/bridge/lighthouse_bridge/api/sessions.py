@@ -26,19 +26,20 @@ async def create(bridge: Bridge, call: Call) -> Reply:
     body: m.SessionCreateRequest = call.body
     check_shape(body.metadata, "metadata")
     check_shape([body.ip_address, body.user_agent], "The client's description")
-    role = bridge.keys.role_of(bearer(call).encode())
-    if role is None:
+    holder = bridge.keys.holder_of(bearer(call).encode())
+    if holder is None:
         metrics.violations.labels("wrong_join_key").inc()
         raise Problem(
             401,
             "The join key is missing or unknown; send Authorization: Bearer with the key of your role.",
             (("WWW-Authenticate", "Bearer"),),
         )
+    role, key_name = holder
     # A session is bound to where the bridge saw it being opened; what the client says of itself is only kept.
     told = {"ip_address": body.ip_address, "user_agent": body.user_agent}
     metadata = {**body.metadata, "told": told} if any(told.values()) else body.metadata
     client = client_of(call.scope, call.headers, bridge.settings.trusted_proxies)
-    session, token = await bridge.sessions.create(body.agent_id, role, client, metadata)
+    session, token = await bridge.sessions.create(body.agent_id, role, key_name, client, metadata)
     return reply(
         m.SessionCreateAnswer(session.session_id, token, session_expiry(session), body.agent_id, role.label)  # type: ignore[arg-type]  # labels are the literal's values
     )

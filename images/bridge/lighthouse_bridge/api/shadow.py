@@ -17,7 +17,7 @@ from ..clock import iso, now_us
 from ..credentials import Role
 from ..documents import annotate_file, build_document
 from ..exchange import BYTES, JSON, MSGPACK, Reply, reply
-from ..paths import PathError, check_path, check_symlink
+from ..paths import OPERATORS_FOLDER, PathError, check_path, check_symlink
 from ..problems import Problem
 from ..route import MIB, Route
 from ..search import search_tree
@@ -52,6 +52,11 @@ async def updates(bridge: Bridge, call: Call) -> Reply:
 async def _apply(bridge: Bridge, call: Call, wanted: list[Any]) -> list[Applied]:
     changes = await asyncio.to_thread(lambda: [_check(update) for update in wanted])
     agent_id, operator = call.session.agent_id, call.session.role is Role.OPERATOR
+    for change in changes:
+        if change.path.startswith(OPERATORS_FOLDER) and not operator:
+            raise Problem(
+                403, f"{change.path!r} holds what the project is held by; only an operator changes it."
+            )
 
     def work(transaction: Transaction) -> list[Applied]:
         return [

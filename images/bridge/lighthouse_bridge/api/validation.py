@@ -65,7 +65,7 @@ async def _judge(
     bridge: Bridge, tool_name: str, tool_input: dict[str, Any], agent_id: str, metadata: dict[str, Any]
 ) -> tuple[Validation, bool]:
     verdict, version, cache_hit = await bridge.decider.decide(tool_name, tool_input)
-    tier = "memory" if cache_hit else "policy"
+    tier = "memory" if cache_hit else verdict.tier
     validation = Validation(
         id=new_validation_id(),
         tool_name=tool_name,
@@ -127,6 +127,7 @@ def _answer(
         cache_hit=cache_hit,
         expert_required=verdict.decision is Decision.REVIEW,
         rule=verdict.rule,
+        layer=verdict.layer,
         rules_version=validation.rules_version,
         validation_id=outcome.validation_id,
     )
@@ -186,7 +187,8 @@ async def approve(bridge: Bridge, call: Call) -> Reply:
     if body.status == "approved":
         tool_input = msgspec.json.decode(escalation.tool_input)
         verdict, version, _ = await bridge.decider.decide(escalation.tool_name, tool_input)
-        if verdict.decision is Decision.BLOCK:
+        # What the classifier refuses is likely, not certain: a person who looked knows better.
+        if verdict.decision is Decision.BLOCK and verdict.tier != "pattern":
             raise Problem(
                 409,
                 f"The rule {verdict.rule!r} of version {version} blocks this call and nobody can approve it: "

@@ -18,15 +18,15 @@ def judge_url(url: str) -> list[Finding]:
         host = (parts.hostname or "").rstrip(".")
         port = parts.port
     except ValueError:
-        return [_blocked(shown, "is not an address")]
+        return [_blocked(shown, "cannot be read; write it as https://host/path")]
     if parts.scheme not in {"http", "https"} or not host:
-        return [_blocked(shown, "is not an http or https address")]
+        return [_blocked(shown, "is not on the web; name one that begins with https://")]
     if parts.username is not None or parts.password is not None:
         return [_blocked(shown, "carries credentials; leave them out")]
     if _is_private(host):
-        return [_blocked(shown, "is not on the public web")]
+        return [_blocked(shown, "is not on the public web; ask the operator for what is behind it")]
     if port not in {None, 80, 443}:
-        reason = f"The address {shown!r} names an unusual port."
+        reason = f"The address {shown!r} names an unusual port; use 80 or 443."
         return [Finding(Decision.REVIEW, Risk.MEDIUM, "url.port", shown, reason)]
     return []
 

@@ -17,6 +17,7 @@ _INSTEAD = {
     Decision.REVIEW: "Let experts or a person decide it, or write it so that a rule approves every part.",
     Decision.BLOCK: "Nobody can approve it: take another way to the same end.",
 }
+_GUESSED = "It is like calls that are dangerous: write it plainly, or have a person approve it."
 
 
 class ExplainedPart(msgspec.Struct, frozen=True):
@@ -30,13 +31,15 @@ class ExplainedPart(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """Why a call is decided as it is; `tier` names who decides it: policy, or review for others."""
+    """Why a call is decided as it is; `tier` names who decides it: policy, pattern, or review
+    for others; `layer` where the rule comes from."""
 
     tool_name: str
     decision: str
     risk_level: str
     tier: str
     rule: str
+    layer: str
     rules_version: str
     reason: str
     instead: str
@@ -44,9 +47,10 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 class RuleEntry(msgspec.Struct, frozen=True):
-    """One rule; `about` names the programs or tools it speaks about."""
+    """One rule; `about` names the programs or tools it speaks about, `layer` where it comes from."""
 
     id: str
+    layer: str
     kind: str
     about: list[str]
     decision: str
@@ -60,11 +64,12 @@ def explain(tool_name: str, verdict: Verdict, version: str) -> Explanation:
         tool_name=tool_name,
         decision=verdict.decision.label,
         risk_level=verdict.risk.label,
-        tier="review" if verdict.decision is Decision.REVIEW else "policy",
+        tier="review" if verdict.decision is Decision.REVIEW else verdict.tier,
         rule=verdict.rule,
+        layer=verdict.layer,
         rules_version=version,
         reason=verdict.reason,
-        instead=_INSTEAD[verdict.decision],
+        instead=_GUESSED if verdict.tier == "pattern" else _INSTEAD[verdict.decision],
         parts=[
             ExplainedPart(
                 finding.part, finding.decision.label, finding.risk.label, finding.rule, finding.reason
@@ -80,6 +85,7 @@ def list_rules(rules: RuleSet) -> list[RuleEntry]:
     found = [
         RuleEntry(
             rule.id,
+            rules.origin(rule.id),
             "command",
             [" ".join((name, *rule.subcommands[:1])) if rule.subcommands else name for name in rule.programs],
             rule.decision,
@@ -89,11 +95,23 @@ def list_rules(rules: RuleSet) -> list[RuleEntry]:
         for rule in commands.values()
     ]
     found += [
-        RuleEntry(one.id, "wrapper", list(one.programs), one.decision, one.risk, one.reason)
+        RuleEntry(
+            one.id,
+            rules.origin(one.id),
+            "wrapper",
+            list(one.programs),
+            one.decision,
+            one.risk,
+            one.reason,
+        )
         for one in {id(one): one for one in rules.wrappers.values()}.values()
     ]
     found += [
-        RuleEntry(tool.id, "tool", list(tool.tools), tool.access, "low", tool.reason)
+        RuleEntry(tool.id, rules.origin(tool.id), "tool", list(tool.tools), tool.access, "low", tool.reason)
         for tool in {id(tool): tool for tool in rules.tools.values()}.values()
+    ]
+    found += [
+        RuleEntry(rule.id, rules.origin(rule.id), "content", [], rule.decision, rule.risk, rule.reason)
+        for rule, _ in rules.contents
     ]
     return sorted(found, key=lambda entry: entry.id)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import posixpath
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from .addresses import judge_url
 from .locations import Locations
@@ -15,6 +18,8 @@ from .verdict import Decision, Finding, Risk, Verdict, combine
 from .wrappers import UnwrapError, unwrap
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .rules import RuleSet, ToolRule, Wrapper
     from .syntax import Part, Word
 
@@ -24,24 +29,55 @@ _DIGITS = frozenset("0123456789-")
 
 
 class Judge:
-    """Judges tool calls by one set of rules; `roots` are further absolute names of the project's root."""
+    """Judges tool calls by one set of rules; `roots` are further absolute names of the project's root, `links`
+    its symbolic links by path. With a reason for `distrust`, nothing is approved."""
 
-    def __init__(self, rules: RuleSet, roots: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        rules: RuleSet,
+        roots: tuple[str, ...],
+        links: Mapping[str, str] = MappingProxyType({}),
+        distrust: str = "",
+    ) -> None:
         self._rules = rules
-        self._locations = Locations(rules.paths, roots)
+        self._distrust = distrust
+        self._locations = Locations(rules, roots, links)
 
     def decide(self, tool_name: str, tool_input: dict[str, Any]) -> Verdict:
         """The verdict over a tool call. Pure: the same rules and call give the same verdict."""
         tool = self._rules.tools.get(tool_name)
         if tool is None:
             shown = tool_name[:80]
-            return combine([_review("tool.unknown", shown, f"No rule knows the tool {shown!r}.")])
-        return combine(self._judge_tool(tool, tool_input))
+            reason = f"No rule knows the tool {shown!r}; use one that is known, such as Read, Edit or Bash."
+            return combine([_review("tool.unknown", shown, reason)])
+        findings = self._judge_tool(tool, tool_input)
+        if self._distrust:
+            reason = f"{self._distrust}; have the operator load rules that are whole."
+            findings = [*findings, _review("project.unusable", "", reason)]
+        verdict = combine(findings)
+        if verdict.layer == "built-in":
+            origin = self._rules.origin(verdict.rule)
+            verdict = verdict if origin == "built-in" else msgspec.structs.replace(verdict, layer=origin)
+        return verdict
+
+    def describe(self, tool_name: str, tool_input: dict[str, Any], verdict: Verdict) -> dict[str, Any]:
+        """The call as policies outside of the rules see it: every command in it, however it is nested, and what the
+        rules decided."""
+        recorder = _Recorder(self)
+        recorder.decide(tool_name, tool_input)
+        return {
+            "tool_name": tool_name,
+            "tool_input": tool_input,
+            "commands": recorder.commands,
+            "decision": verdict.decision.label,
+            "rule": verdict.rule,
+            "risk_level": verdict.risk.label,
+        }
 
     def _judge_tool(self, tool: ToolRule, tool_input: dict[str, Any]) -> list[Finding]:
         findings = [Finding(Decision.APPROVE, Risk.LOW, tool.id, tool.tools[0], tool.reason)]
         findings += [
-            _review(tool.id, key, f"The tool's input has no text {key!r}.")
+            _review(tool.id, key, f"The tool's input has no text {key!r}; give it.")
             for key in tool.required
             if not isinstance(tool_input.get(key), str) or not tool_input[key]
         ]
@@ -50,7 +86,7 @@ class Judge:
             if value is None:
                 continue
             if not isinstance(value, str):
-                findings.append(_review(tool.id, key, f"The tool's {key!r} is not a text."))
+                findings.append(_review(tool.id, key, f"The tool's {key!r} is not a text; give it as one."))
             elif tool.access == "shell":
                 # The tool itself vouches for nothing: only its text can be approved.
                 findings = findings[1:] + self._judge_script(value, 0)
@@ -59,14 +95,35 @@ class Judge:
             elif tool.access in {"read", "write"}:
                 finding = self._locations.judge(value, write=tool.access == "write", globbed=True)
                 findings += [finding] if finding else []
+        for key in tool.contents:
+            findings += self._judge_content(tool_input.get(key))
         return findings
+
+    def _judge_content(self, value: Any) -> list[Finding]:
+        """Findings about what would be written: a text, or a list of edits with a `new_string` each."""
+        if isinstance(value, list):
+            edits = [edit.get("new_string") if isinstance(edit, dict) else edit for edit in value]
+            return [finding for edit in edits for finding in self._judge_content(edit)]
+        if not isinstance(value, str):
+            return []
+        return [
+            Finding(DECISIONS[rule.decision], RISKS[rule.risk], rule.id, match.group()[:80], rule.reason)
+            for rule, pattern in self._rules.contents
+            if (match := pattern.search(value)) is not None
+        ]
 
     def _judge_script(self, text: str, depth: int) -> list[Finding]:
         if depth > MAX_NESTING:
-            return [_review("shell.nested", text[:200], "The command is nested too deep to be judged.")]
+            return [
+                _review(
+                    "shell.nested",
+                    text[:200],
+                    "The command is nested too deep to be judged; run its parts one by one.",
+                )
+            ]
         parts = parse_shell(text)
         if not parts:
-            return [_review("shell.empty", text[:200], "The command is empty.")]
+            return [_review("shell.empty", text[:200], "The command is empty; name one.")]
         return [finding for part in parts for finding in self._judge_part(part, depth)]
 
     def _judge_part(self, part: Part, depth: int) -> list[Finding]:
@@ -80,11 +137,19 @@ class Judge:
 
     def _judge_command(self, command: Command, depth: int) -> list[Finding]:
         if depth > MAX_NESTING:
-            return [_review("shell.nested", command.raw, "The command is nested too deep to be judged.")]
+            return [
+                _review(
+                    "shell.nested",
+                    command.raw,
+                    "The command is nested too deep to be judged; run its parts one by one.",
+                )
+            ]
         findings = self._judge_variables((command.name, *command.arguments))
         name = command.name
         if name.dynamic or name.globbed:
-            reason = f"The name of the command {command.raw[:80]!r} is only known when the shell runs."
+            reason = (
+                f"The command {command.raw[:80]!r} is only known when the shell runs; write its name plainly."
+            )
             return [*findings, _review("shell.computed", command.raw, reason, Risk.HIGH)]
         program = self._program(name.text)
         wrapper = self._rules.wrappers.get(program)
@@ -105,7 +170,7 @@ class Judge:
         try:
             inner = unwrap(wrapper, command)
         except UnwrapError as error:
-            reason = f"What {program!r} would run is not clear, because {error}."
+            reason = f"What {program!r} would run is not clear, because {error}; run the command itself."
             return [own, _review(wrapper.id, command.raw, reason)]
         findings = [] if inner.remainder is command or own.decision is Decision.APPROVE else [own]
         if inner.remainder is not None:
@@ -129,19 +194,28 @@ class Judge:
                 continue
             try:
                 findings += apply_rule(rule, command, rest, self._locations) or []
-            except Mismatch as reason:
-                mismatch = mismatch or str(reason)
+            except Mismatch as constraint:
+                mismatch = mismatch or str(constraint)
         if findings:
             return findings
         known = f"{program} {leading[0]}" if rules and leading and rules[0].subcommands else program
         shown = known.removeprefix("python:")[:80]
         if mismatch:
-            return [_review("command.constraint", command.raw, f"{shown!r} needs review: {mismatch}.")]
-        return [_review("command.unknown", command.raw, f"No rule approves the command {shown!r}.")]
+            return [
+                _review(
+                    "command.constraint",
+                    command.raw,
+                    f"{shown!r} needs review: {mismatch}; leave it out or wait for the review.",
+                )
+            ]
+        reason = f"No rule approves the command {shown!r}; use one that is known or wait for the review."
+        return [_review("command.unknown", command.raw, reason)]
 
     def _judge_variables(self, words: tuple[Word, ...]) -> list[Finding]:
         return [
-            _review("variable.secret", name, f"The variable {name!r} may hold a secret.", Risk.HIGH)
+            _review(
+                "variable.secret", name, f"The variable {name!r} may hold a secret; leave it out.", Risk.HIGH
+            )
             for word in words
             for name in word.variables
             if self._rules.secret_variable.fullmatch(name)
@@ -152,7 +226,9 @@ class Judge:
         if redirect.operator in {">&", "<&"} and set(target.text) <= _DIGITS and not target.dynamic:
             return []
         if target.dynamic or target.globbed:
-            reason = f"The target of the redirection {redirect.raw[:80]!r} is only known when the shell runs."
+            reason = (
+                f"Where {redirect.raw[:80]!r} redirects is only known when the shell runs; name the file."
+            )
             return [_review("redirect.computed", redirect.raw, reason)]
         write = redirect.operator in _WRITING
         finding = self._locations.judge(target.text, write=write)
@@ -160,6 +236,11 @@ class Judge:
             return [finding]
         reason = f"The redirection {'to' if write else 'from'} {target.text[:80]!r} stays in allowed places."
         return [Finding(Decision.APPROVE, Risk.LOW, "redirect.allowed", redirect.raw, reason)]
+
+    def _names_folders(self, value: Word | None) -> bool:
+        if value is None or value.dynamic or value.globbed:
+            return False
+        return all(self._locations.is_inside(folder) for folder in value.text.split(":"))
 
     def _judge_assignment(self, assignment: Assignment) -> list[Finding]:
         findings = self._judge_variables((assignment.value,) if assignment.value else ())
@@ -169,8 +250,29 @@ class Judge:
                 *findings,
                 Finding(Decision.APPROVE, Risk.LOW, "variable.settable", assignment.raw, reason),
             ]
-        reason = f"Setting the variable {assignment.name!r} can change what programs do."
+        if self._rules.folder_variable.fullmatch(assignment.name) and self._names_folders(assignment.value):
+            return findings
+        reason = f"Setting {assignment.name!r} can change what programs do; run the command without it."
         return [*findings, _review("variable.unknown", assignment.raw, reason)]
+
+
+class _Recorder(Judge):
+    """A judge that keeps the commands it judges. `known` is false for arguments that only the shell knows."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.__dict__.update(judge.__dict__)
+        self.commands: list[dict[str, Any]] = []
+
+    def _judge_program(self, program: str, command: Command) -> list[Finding]:
+        self.commands.append(
+            {
+                "program": program,
+                "arguments": [word.text for word in command.arguments],
+                "known": not any(word.dynamic for word in command.arguments),
+                "piped": command.piped,
+            }
+        )
+        return super()._judge_program(program, command)
 
 
 def _review(rule: str, part: str, reason: str, risk: Risk = Risk.MEDIUM) -> Finding:
@@ -178,4 +280,8 @@ def _review(rule: str, part: str, reason: str, risk: Risk = Risk.MEDIUM) -> Find
 
 
 def _opaque(part: Opaque) -> Finding:
-    return _review("shell.opaque", part.raw, f"The command needs review, because it {part.reason}.")
+    return _review(
+        "shell.opaque",
+        part.raw,
+        f"The command needs review, because it {part.reason}; write it in simple commands.",
+    )

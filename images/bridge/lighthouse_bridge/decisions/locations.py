@@ -1,4 +1,5 @@
-"""Whether a path may be read or written. Pure: names only, nothing is looked up on a disk."""
+"""Whether a path may be read or written. Pure: names only, nothing is looked up on a disk; links are those the
+project's tree is known to hold."""
 
 from __future__ import annotations
 
@@ -10,44 +11,99 @@ from typing import TYPE_CHECKING
 from .verdict import Decision, Finding, Risk
 
 if TYPE_CHECKING:
-    from .rules import Paths
+    from collections.abc import Iterator, Mapping
+
+    from .rules import Paths, RuleSet
 
 
+_ENDING = re.compile(r"\*\.[^*?\[.]+")
 _WILDCARDS = re.compile(r"\[[^]]*\]|[*?]")
+# As many links as a kernel follows.
+_MAX_LINKS = 40
 
 
 class Locations:
-    """The places of one rule set. Relative paths are the project's; `roots` are its absolute names."""
+    """The places of one rule set. Relative paths are the project's; `roots` are its absolute names; `links` are
+    its symbolic links, path to target."""
 
-    def __init__(self, paths: Paths, roots: tuple[str, ...]) -> None:
-        self._paths = paths
-        self._roots = tuple(root.rstrip("/") for root in (*paths.project_roots, *roots))
+    def __init__(self, rules: RuleSet, roots: tuple[str, ...], links: Mapping[str, str]) -> None:
+        self._rules = rules
+        self._paths: Paths = rules.paths
+        self._roots = tuple(root.rstrip("/") for root in (*self._paths.project_roots, *roots))
+        self._secret, self._public = _Names(self._paths.secret), _Names(self._paths.public)
+        self._protected, self._critical = _Names(self._paths.protected), _Names(self._paths.critical)
         # What a secret file may be called, to hold against a pattern for file names.
-        self._samples = tuple(name.rsplit("/", 1)[-1].replace("*", "x") for name in paths.secret)
+        names = [name.rsplit("/", 1)[-1] for name in self._paths.secret]
+        self._samples = tuple(name.replace("*", "x") for name in names)
+        self._endings = tuple(name.replace("*", "x") for name in names if name.startswith(("*.", ".")))
+        # Nobody knows which folder a command runs in, so a link is found by its name, wherever it is.
+        self._links: dict[str, list[str]] = {}
+        for path, target in links.items():
+            resolved = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+            self._links.setdefault(posixpath.basename(path), []).append(resolved)
 
     def judge(self, path: str, *, write: bool, globbed: bool = False) -> Finding | None:
-        """A finding when the path may not simply be read or written, else None."""
+        """A finding when the path, or what a link in it leads to, may not simply be read or written."""
+        found = self._judge_name(path, write, globbed)
+        if not self._links or (found is not None and found.decision is Decision.BLOCK):
+            return found
+        for target in self._behind_links(path, globbed):
+            other = self._judge_name(target, write, globbed=False)
+            if other is not None and (found is None or other.decision > found.decision):
+                found = _linked(other, path)
+        return found
+
+    def is_inside(self, path: str) -> bool:
+        """Whether the path is within the project and may be read."""
+        return self._inside(path) is not None and self.judge(path, write=False) is None
+
+    def _behind_links(self, path: str, globbed: bool) -> Iterator[str]:
+        """Every path of the project that `path` may mean when parts of it are links."""
+        seen: set[str] = set()
+        pending = [path]
+        while pending and len(seen) < _MAX_LINKS:
+            parts = [part for part in pending.pop().split("/") if part not in {"", "."}]
+            for position, part in enumerate(parts):
+                for target in self._targets(part, globbed):
+                    candidate = posixpath.normpath("/".join([target, *parts[position + 1 :]]))
+                    if candidate not in seen:
+                        seen.add(candidate)
+                        pending.append(candidate)
+                        yield candidate
+
+    def _targets(self, part: str, globbed: bool) -> list[str]:
+        if not globbed or not _WILDCARDS.search(part):
+            return self._links.get(part, [])
+        return [to for name, targets in self._links.items() if fnmatchcase(name, part) for to in targets]
+
+    def _judge_name(self, path: str, write: bool, globbed: bool) -> Finding | None:
         inside = self._inside(path)
         names = posixpath.normpath(path) if inside is None else inside
         parts = [part for part in names.split("/") if part]
-        what = "may hold secrets; ask for what you need of it"
-        if _matches(parts, self._paths.secret):
-            return _found(Decision.BLOCK, Risk.HIGH, "path.secret", path, what)
+        what = "may hold secrets; ask the operator for what you need of it"
+        # A public name excuses itself, not the folder it lies in.
+        pattern = self._secret.find(parts[:-1] if self._public.find(parts[-1:]) else parts)
+        if pattern:
+            return self._found(Decision.BLOCK, Risk.HIGH, "path.secret", path, what, pattern)
         if globbed and self._may_be_secret(parts):
-            return _found(Decision.REVIEW, Risk.HIGH, "path.secret", path, what)
+            what = "may name files that hold secrets; name the files you mean"
+            return self._found(Decision.REVIEW, Risk.HIGH, "path.secret", path, what)
         if inside is None:
             return self._outside(path, names, write)
         return self._writing(path, parts) if write else None
 
     def _writing(self, path: str, parts: list[str]) -> Finding | None:
         if not parts:
-            return _found(Decision.REVIEW, Risk.MEDIUM, "path.root", path, "is the project's root itself")
-        if _matches(parts, self._paths.protected):
+            what = "is the project's root itself; name a file in it"
+            return self._found(Decision.REVIEW, Risk.MEDIUM, "path.root", path, what)
+        pattern = self._protected.find(parts)
+        if pattern:
             what = "is protected; use the tool that owns it"
-            return _found(Decision.BLOCK, Risk.HIGH, "path.protected", path, what)
-        if _matches(parts[-1:], self._paths.critical):
-            what = "is a critical file of the project"
-            return _found(Decision.REVIEW, Risk.MEDIUM, "path.critical", path, what)
+            return self._found(Decision.BLOCK, Risk.HIGH, "path.protected", path, what, pattern)
+        pattern = self._critical.find(parts[-1:])
+        if pattern:
+            what = "is a critical file of the project; wait for the review of this change"
+            return self._found(Decision.REVIEW, Risk.MEDIUM, "path.critical", path, what, pattern)
         return None
 
     def _inside(self, path: str) -> str | None:
@@ -69,15 +125,14 @@ class Locations:
         allowed = self._paths.writable if write else (*self._paths.readable, *self._paths.writable)
         if any(fnmatchcase(normal, pattern) for pattern in allowed):
             return None
-        if write and any(normal == place or normal.startswith(place + "/") for place in self._paths.system):
-            return _found(
-                Decision.BLOCK,
-                Risk.CRITICAL,
-                "path.system",
-                path,
-                "belongs to the system; stay in the project",
-            )
-        return _found(Decision.REVIEW, Risk.HIGH, "path.outside", path, "is outside the project")
+        system = next(
+            (place for place in self._paths.system if normal == place or normal.startswith(place + "/")), ""
+        )
+        if write and system:
+            what = "belongs to the system; stay in the project"
+            return self._found(Decision.BLOCK, Risk.CRITICAL, "path.system", path, what, system)
+        what = "is outside the project; copy what you need into it or wait for the review"
+        return self._found(Decision.REVIEW, Risk.HIGH, "path.outside", path, what)
 
     def _may_be_secret(self, parts: list[str]) -> bool:
         last = parts[-1] if parts else ""
@@ -85,22 +140,53 @@ class Locations:
         aim = _WILDCARDS.sub("", last)
         if aim == last or (len(aim) < 2 and not aim.startswith(".")):
             return False
+        # "*.json" aims at an ending that most files have which are no secrets: only the rest of a name tells.
+        samples = self._endings if _ENDING.fullmatch(last) else self._samples
         return any(
             fnmatchcase(sample, last) and (last[:1] == "." or not sample.startswith("."))
-            for sample in self._samples
+            for sample in samples
         )
 
-
-def _matches(parts: list[str], patterns: list[str]) -> bool:
-    for pattern in patterns:
-        wanted = pattern.split("/")
-        for start in range(len(parts) - len(wanted) + 1):
-            window = parts[start : start + len(wanted)]
-            if all(fnmatchcase(a.casefold(), b) for a, b in zip(window, wanted, strict=True)):
-                return True
-    return False
+    def _found(
+        self, decision: Decision, risk: Risk, rule: str, path: str, what: str, pattern: str = ""
+    ) -> Finding:
+        shown = path if len(path) <= 100 else path[:97] + "…"
+        origin = self._rules.origin(rule, pattern)
+        return Finding(decision, risk, rule, shown, f"The path {shown!r} {what}.", origin)
 
 
-def _found(decision: Decision, risk: Risk, rule: str, path: str, what: str) -> Finding:
+def _linked(finding: Finding, path: str) -> Finding:
     shown = path if len(path) <= 100 else path[:97] + "…"
-    return Finding(decision, risk, rule, shown, f"The path {shown!r} {what}.")
+    reason = f"The path {shown!r} leads through a link: t{finding.reason[1:]}"
+    return Finding(finding.decision, finding.risk, finding.rule, shown, reason, finding.layer)
+
+
+class _Names:
+    """Patterns for names, sorted so that plain names cost one lookup a part."""
+
+    def __init__(self, patterns: list[str]) -> None:
+        self._plain: dict[str, str] = {}
+        self._wild: list[str] = []
+        self._long: list[tuple[list[str], str]] = []
+        for pattern in patterns:
+            if "/" in pattern:
+                self._long.append((pattern.split("/"), pattern))
+            elif _WILDCARDS.search(pattern):
+                self._wild.append(pattern)
+            else:
+                self._plain[pattern] = pattern
+
+    def find(self, parts: list[str]) -> str:
+        """The pattern that a part, or several in a row, match; an empty text for none."""
+        folded = [part.casefold() for part in parts]
+        for part in folded:
+            if part in self._plain:
+                return part
+            for pattern in self._wild:
+                if fnmatchcase(part, pattern):
+                    return pattern
+        for wanted, pattern in self._long:
+            for start in range(len(folded) - len(wanted) + 1):
+                if all(map(fnmatchcase, folded[start:], wanted)):
+                    return pattern
+        return ""

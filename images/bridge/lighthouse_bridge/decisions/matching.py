@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from .syntax import Command
 
 
+# The project's root as a place to search.
+_ROOT = frozenset({".", "./", "*", "./*", "./.*"})
+_WILDCARD = re.compile(r"[*?\[]")
 _INNER_PATH = re.compile(r"[:=,@]")
 
 
@@ -30,6 +33,9 @@ def split_subcommand(command: Command, program: Program | None) -> tuple[list[st
     if program is not None:
         while position < len(words) and words[position].text.startswith("-") and not words[position].dynamic:
             name, has_value, _ = words[position].text.partition("=")
+            if name in program.folders and position + 1 < len(words) and _is_folder(words[position + 1]):
+                position += 2
+                continue
             if name not in program.allow and name not in program.values:
                 return [], words[position:], f"the option {name!r} before the subcommand is not known as safe"
             position += 2 if name in program.values and not has_value else 1
@@ -40,6 +46,12 @@ def split_subcommand(command: Command, program: Program | None) -> tuple[list[st
             break
         leading.append(word.text)
     return leading, rest, ""
+
+
+def _is_folder(word: Word) -> bool:
+    """Whether a word names a folder of the project by its plain relative path."""
+    outside = word.text.startswith(("/", "~", "-")) or ".." in word.text.split("/")
+    return not (word.dynamic or word.globbed or outside)
 
 
 def about(
@@ -96,11 +108,31 @@ def _holds(rule: CommandRule, command: Command, arguments: Arguments) -> bool:
         return False
     if when.bare is not None and when.bare != (not arguments.operands):
         return False
+    if when.pattern and not _searches(rule, arguments):
+        return False
     if when.options and not any(is_denied(name, when.options, rule.style) for name in arguments.options):
         return False
     return not when.operand or any(
         re.fullmatch(when.operand, word.text) for word in arguments.operands if not word.dynamic
     )
+
+
+def read_search(arguments: Arguments) -> tuple[list[str], bool]:
+    """What a search looks for, the values of -e or else the first operand, and whether the other operands, which
+    are places, name nothing within the project's root."""
+    given = [value for name, value in arguments.values if name in {"-e", "--regexp"}]
+    places = arguments.operands if given else arguments.operands[1:]
+    rooted = all(word.text in _ROOT or word.dynamic for word in places)
+    return [word if isinstance(word, str) else word.text for word in given or arguments.operands[:1]], rooted
+
+
+def _searches(rule: CommandRule, arguments: Arguments) -> bool:
+    """Whether a search looks for the rule's pattern, in the places the rule speaks of."""
+    when = rule.when
+    if any(is_denied(name, when.without, rule.style) for name in arguments.options):
+        return False
+    texts, rooted = read_search(arguments)
+    return when.rooted in {None, rooted} and any(re.fullmatch(when.pattern, text) for text in texts)
 
 
 def _check_options(rule: CommandRule, arguments: Arguments) -> None:
@@ -129,6 +161,8 @@ def _judge_paths(
 
 
 def _judge_text(text: str, globbed: bool, write: bool, locations: Locations) -> list[Finding | None]:
-    """Judge a word as a path, and what follows a colon, equals sign or @ in it, as in `html:/etc/x`."""
+    """Judge a word as a path, and what follows a colon, equals sign or @ in it, as in `html:/etc/x`. Programs
+    expand wildcards too, so quoting them from the shell changes nothing."""
+    globbed = globbed or bool(_WILDCARD.search(text))
     inner = [text[match.end() :] for match in _INNER_PATH.finditer(text)]
     return [locations.judge(path, write=write, globbed=globbed) for path in (text, *inner) if path]

@@ -13,6 +13,7 @@ from msgspec import Meta
 from .verdict import Decision, Risk
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 SCHEMA = 1
@@ -41,6 +42,12 @@ class When(_Data):
     piped: bool | None = None
     # It has no operand.
     bare: bool | None = None
+    # It searches for text that this regular expression matches completely: the value of -e or the first operand.
+    pattern: str = ""
+    # With `pattern`: it searches the project's root and no named folders or files, and none of the options
+    # `without` is given.
+    rooted: bool | None = None
+    without: list[Option] = []
 
 
 class CommandRule(_Data):
@@ -84,6 +91,8 @@ class Program(_Data):
     name: str
     allow: list[Option] = []
     values: list[Option] = []
+    # Options whose value is a folder of the project.
+    folders: list[Option] = []
 
 
 class Wrapper(_Data):
@@ -99,6 +108,8 @@ class Wrapper(_Data):
     # With one of these first, nothing is run and the program is judged by rules.
     plain: list[Option] = []
     skip: int = 0
+    # Only after one of these it runs another program; without it, it is judged by rules.
+    subcommands: list[str] = []
     assignments: bool = False
     # The program gets further arguments that nobody knows yet.
     appends: bool = False
@@ -114,9 +125,28 @@ class ToolRule(_Data):
     tools: Annotated[list[str], Meta(min_length=1)]
     access: Literal["none", "read", "write", "shell", "url"]
     reason: Sentence
-    # Keys of the input that are judged; those in `required` must be there.
+    # Keys of the input that are judged; those in `required` must be there. `contents` are texts that are written.
     keys: list[str] = []
     required: list[str] = []
+    contents: list[str] = []
+
+
+class ContentRule(_Data):
+    """What is decided about text that a tool would write, when `pattern` is found in it."""
+
+    id: Id
+    pattern: Annotated[str, Meta(min_length=1)]
+    decision: Literal["review", "block"]
+    reason: Sentence
+    risk: Literal["medium", "high", "critical"] = "high"
+
+
+class Judges(_Data):
+    """Which capabilities an expert needs, one of them at least, to be asked about calls of a tool; `*` stands
+    for tools that are not listed."""
+
+    tools: Annotated[list[str], Meta(min_length=1)]
+    capabilities: Annotated[list[str], Meta(min_length=1)]
 
 
 class Paths(_Data):
@@ -127,6 +157,8 @@ class Paths(_Data):
     writable: list[str] = []
     system: list[str] = []
     secret: list[str] = []
+    # Names that look like `secret` and are not.
+    public: list[str] = []
     protected: list[str] = []
     critical: list[str] = []
 
@@ -135,6 +167,8 @@ class Variables(_Data):
     """Regular expressions for whole names of variables."""
 
     settable: list[str] = []
+    # Settable when the value is folders of the project.
+    folders: list[str] = []
     secret: list[str] = []
 
 
@@ -146,6 +180,8 @@ class RuleFile(_Data):
     programs: list[Program] = []
     wrappers: list[Wrapper] = []
     tools: list[ToolRule] = []
+    contents: list[ContentRule] = []
+    judges: list[Judges] = []
     paths: Paths = msgspec.field(default_factory=Paths)
     variables: Variables = msgspec.field(default_factory=Variables)
     trusted_folders: list[str] = []
@@ -155,11 +191,22 @@ DECISIONS = {"approve": Decision.APPROVE, "review": Decision.REVIEW, "block": De
 RISKS = {risk.label: risk for risk in Risk}
 
 
-class RuleSet:
-    """All files together, indexed by program and tool."""
+class Layer(msgspec.Struct, frozen=True):
+    """Rule files of one origin: `shipped`, `organisation` or `project`; `version` is made of their content."""
 
-    def __init__(self, version: str, files: list[RuleFile]) -> None:
-        self.version = version
+    name: str
+    version: str
+    files: tuple[RuleFile, ...]
+
+
+class RuleSet:
+    """The rules of all layers together, indexed by program and tool. Raises RulesError for ids used twice."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        files = [file for layer in layers for file in layer.files]
+        _check_ids(files)
+        self.layers = tuple(layers)
+        self.version = _digest([f"{layer.name}:{layer.version}".encode() for layer in layers])
         self.rules: dict[str, list[CommandRule]] = {}
         self.wrappers: dict[str, Wrapper] = {}
         self.programs = {program.name: program for file in files for program in file.programs}
@@ -169,6 +216,7 @@ class RuleSet:
                 self.rules.setdefault(program, []).append(rule)
         for wrapper in (wrapper for file in files for wrapper in file.wrappers):
             self.wrappers.update(dict.fromkeys(wrapper.programs, wrapper))
+        self.contents = [(rule, re.compile(rule.pattern)) for file in files for rule in file.contents]
         self.paths = Paths(
             **{
                 field: [item for file in files for item in getattr(file.paths, field)]
@@ -176,42 +224,81 @@ class RuleSet:
             }
         )
         self.settable = _any_of([name for file in files for name in file.variables.settable])
+        self.folder_variable = _any_of([name for file in files for name in file.variables.folders])
         self.secret_variable = _any_of(
             [name for file in files for name in file.variables.secret], re.IGNORECASE
         )
         self.trusted_folders = tuple(folder for file in files for folder in file.trusted_folders)
-        self.count = sum(len(file.rules) + len(file.wrappers) + len(file.tools) for file in files)
+        self.capabilities: dict[str, frozenset[str]] = {}
+        for entry in (entry for file in files for entry in file.judges):
+            for tool in entry.tools:
+                self.capabilities[tool] = self.capabilities.get(tool, frozenset()) | set(entry.capabilities)
+        self.count = sum(len(_ids(file)) for file in files)
+        self._origins = {name: layer for layer in layers for file in layer.files for name in _ids(file)}
+        self._places = {
+            (field, pattern): layer
+            for layer in reversed(layers)
+            for file in layer.files
+            for field in Paths.__struct_fields__
+            for pattern in getattr(file.paths, field)
+        }
+
+    def origin(self, rule_id: str, pattern: str = "") -> str:
+        """The layer that a decision comes from: that of a rule, or, for a rule about places such as
+        `path.secret`, that of the pattern; `built-in` for what the judge itself decides."""
+        kind, _, field = rule_id.partition(".")
+        layer = self._places.get((field, pattern)) if kind == "path" else self._origins.get(rule_id)
+        return layer.name if layer else "built-in"
 
 
-def fingerprint(folder: Path) -> tuple[Any, ...]:
+def fingerprint(folder: Path, files: str = "*.yaml") -> tuple[Any, ...]:
     """Changes whenever a rule file may have changed; raises RulesError when the folder cannot be listed."""
     try:
-        paths = sorted(folder.glob("*.yaml"))
+        paths = sorted(folder.glob(files))
         return tuple((path.name, *_mark(path)) for path in paths)
     except OSError as error:
         raise RulesError(f"The rules in {folder} cannot be listed ({error.strerror}).") from None
 
 
 def load_rules(folder: Path) -> RuleSet:
+    """The rules of one folder as the shipped layer; raises RulesError when there are none or one is wrong."""
+    return RuleSet([load_layer("shipped", folder)])
+
+
+def load_layer(name: str, folder: Path, *, may_be_empty: bool = False) -> Layer:
     """Read and check every `*.yaml` of a folder; raises RulesError naming the file and what is wrong."""
     paths = sorted(folder.glob("*.yaml"))
-    if not paths:
+    if not paths and not may_be_empty:
         raise RulesError(
             f"The folder {folder} has no rule file (*.yaml); mount one or set LIGHTHOUSE_RULES_DIR."
         )
-    digest = hashlib.sha256()
-    files = []
+    contents: dict[str, bytes] = {}
     for path in paths:
         try:
-            content = path.read_bytes()
-            file = _read_file(content)
-        except (OSError, ValueError, yaml.YAMLError, re.error) as error:
+            contents[str(path)] = path.read_bytes()
+        except OSError as error:
+            raise RulesError(f"The rule file {path} cannot be read ({error.strerror}).") from None
+    return read_layer(name, contents)
+
+
+def read_layer(name: str, contents: Mapping[str, bytes]) -> Layer:
+    """Check rule files given as path and content; raises RulesError naming the file and what is wrong."""
+    files = []
+    for path, content in contents.items():
+        try:
+            files.append(_read_file(content))
+        except (ValueError, yaml.YAMLError, re.error) as error:
             cause = " ".join(str(error).split())
             raise RulesError(f"The rule file {path} cannot be used: {cause}.") from None
-        digest.update(f"{path.name}\0{len(content)}\0".encode() + content)
-        files.append(file)
-    _check_ids(files)
-    return RuleSet(digest.hexdigest()[:12], files)
+    version = _digest([part for path, content in contents.items() for part in (path.encode(), content)])
+    return Layer(name, version, tuple(files))
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{len(part)}:".encode() + part)
+    return digest.hexdigest()[:12]
 
 
 def _mark(path: Path) -> tuple[int, int, int]:
@@ -237,17 +324,34 @@ def _read_file(content: bytes) -> RuleFile:
         re.compile(rule.operand)
         re.compile(rule.pattern)
         re.compile(rule.when.operand)
+        re.compile(rule.when.pattern)
         if rule.decision == "approve" and rule.allow is not None and rule.deny:
             raise ValueError(f"the rule {rule.id} has both 'allow' and 'deny'; keep one")
-    for name in (*file.variables.settable, *file.variables.secret):
+    refusals: list[CommandRule | Wrapper | ContentRule] = [*file.rules, *file.wrappers, *file.contents]
+    for refusal in refusals:
+        if refusal.decision != "approve" and "; " not in refusal.reason:
+            raise ValueError(
+                f"the rule {refusal.id} does not say what to do instead; write its reason as 'Why; what to do.'"
+            )
+    for content_rule in file.contents:
+        re.compile(content_rule.pattern)
+    for name in (*file.variables.settable, *file.variables.folders, *file.variables.secret):
         re.compile(f"(?:{name})")
     return file
 
 
+def _ids(file: RuleFile) -> list[str]:
+    named: list[CommandRule | Wrapper | ToolRule | ContentRule] = [
+        *file.rules,
+        *file.wrappers,
+        *file.tools,
+        *file.contents,
+    ]
+    return [rule.id for rule in named]
+
+
 def _check_ids(files: list[RuleFile]) -> None:
-    ids = [rule.id for file in files for rule in file.rules]
-    ids += [wrapper.id for file in files for wrapper in file.wrappers]
-    ids += [tool.id for file in files for tool in file.tools]
+    ids = [name for file in files for name in _ids(file)]
     for name in ids:
         if ids.count(name) > 1:
             raise RulesError(f"The rule id {name!r} is used twice; ids must be unique over all files.")

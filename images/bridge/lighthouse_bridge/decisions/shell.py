@@ -24,6 +24,8 @@ MAX_DEPTH = 40
 # The parser needs time quadratic in these: 1,000 take about 50 ms.
 MAX_OPERATORS = 1000
 _BLANK = re.compile(rb"(?:[ \t\n]|\\\n)*")
+# Arithmetic over plain numbers; with names in it, it can run commands.
+_NUMBERS = re.compile(rb"\$\(\([0-9 +*/%()<>=&|!-]*\)\)")
 _SPLIT_WORD = re.compile(r"[^ \t\n]\\\n[^ \t\n]")
 _NESTING = frozenset(
     {
@@ -42,7 +44,7 @@ _WORDS = frozenset(
     {
         "word", "number", "raw_string", "string", "ansi_c_string", "concatenation", "simple_expansion",
         "expansion", "command_substitution", "process_substitution", "brace_expression", "variable_name",
-        "extglob_pattern", "regex",
+        "extglob_pattern", "regex", "arithmetic_expansion",
     }
 )  # fmt: skip
 _FILE_TESTS = frozenset(
@@ -235,6 +237,8 @@ class _Reader:
             inner, level = pending.pop()
             if inner.type in {"command_substitution", "process_substitution"}:
                 self.statement(inner, level + 1, piped=False)
+            elif inner.type == "arithmetic_expansion" and _NUMBERS.fullmatch(inner.text or b""):
+                continue
             elif inner.type == "arithmetic_expansion":
                 self.opaque(inner, "evaluates arithmetic, which can run commands")
                 pending += [(child, level + 1) for child in inner.children]

@@ -59,7 +59,7 @@ def _add(node: Node, builder: _Builder) -> None:
         _add_ansi(source, builder)
     elif kind in {"simple_expansion", "expansion"}:
         _add_expansion(source, builder)
-    elif kind in {"command_substitution", "brace_expression"}:
+    elif kind in {"command_substitution", "brace_expression", "arithmetic_expansion"}:
         builder.dynamic = True
     elif kind == "process_substitution":
         builder.text.append("/dev/fd/63")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from itertools import pairwise, takewhile
+from typing import TYPE_CHECKING, TypeGuard
 
 from .syntax import Assignment, Command, Word
 
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _UNKNOWN = Word("…", "", dynamic=True)
-# A name that find prints or fills in: it begins with one of the places find was told to search.
-_FOUND = Word("…", "./found")
+_NAMING = frozenset({"-name", "-iname", "-path", "-ipath", "-wholename"})
+# Any name at all, also of a file that begins with a dot.
+_ANYTHING = "./.*"
 _PRINTS_OTHERWISE = frozenset({"-printf", "-exec", "-execdir", "-ok", "-okdir", "-ls"})
 
 
@@ -35,8 +37,11 @@ class Unwrapped:
 
 def unwrap(wrapper: Wrapper, command: Command) -> Unwrapped:
     """What `command`, a call of `wrapper`, would run; raises UnwrapError."""
-    if command.arguments and command.arguments[0].text in wrapper.plain:
+    first = command.arguments[0].text if command.arguments else ""
+    if first in wrapper.plain or (wrapper.subcommands and first not in wrapper.subcommands):
         return Unwrapped(remainder=command)
+    if wrapper.subcommands:
+        command = replace(command, arguments=command.arguments[1:])
     if wrapper.kind == "words":
         if any(word.dynamic for word in command.arguments):
             raise UnwrapError("its text is only known when the shell runs")
@@ -97,7 +102,7 @@ def _unwrap_command(wrapper: Wrapper, command: Command) -> Unwrapped:
         raise UnwrapError("it names no command to run")
     name, *rest = words[position:]
     if wrapper.appends:
-        rest.append(_FOUND if _lists_found(command.source) else _UNKNOWN)
+        rest.append(_found(command.source) if _lists_found(command.source) else _UNKNOWN)
     raw = " ".join(word.raw for word in words[position:])
     inner = Command(raw, name, tuple(rest), command.piped, command.source)
     return Unwrapped(commands=(inner,), assignments=tuple(assignments))
@@ -145,13 +150,25 @@ def _unwrap_module(wrapper: Wrapper, command: Command) -> Unwrapped:
     return Unwrapped(remainder=command)
 
 
-def _fill(word: Word) -> Word:
+def _found(find: Command) -> Word:
+    """A name that find prints or fills in: it begins with one of the places find was told to search, and it may
+    be that of any file there unless find goes by name."""
+    words = [word.text for word in find.arguments]
+    named = [text for option, text in pairwise(words) if option in _NAMING]
+    places = [text for text in takewhile(lambda text: text[:1] not in {"-", "(", "!"}, words) if text]
+    if named:
+        return Word("…", f"./{named[0].removeprefix('./')}", globbed=True)
+    anywhere = not places or any(place.rstrip("/") in {"", ".", ".."} for place in places)
+    return Word("…", _ANYTHING if anywhere else "./found", globbed=anywhere)
+
+
+def _fill(word: Word, found: Word) -> Word:
     if word.text == "{}":
-        return _FOUND
+        return found
     return _UNKNOWN if "{}" in word.text else word
 
 
-def _lists_found(source: Command | None) -> bool:
+def _lists_found(source: Command | None) -> TypeGuard[Command]:
     """Whether a command is a find that prints nothing but what it found."""
     return (
         source is not None
@@ -164,6 +181,7 @@ def _unwrap_exec(command: Command) -> Unwrapped:
     remainder: list[Word] = []
     commands: list[Command] = []
     words = list(command.arguments)
+    found = _found(command)
     while words:
         word = words.pop(0)
         if word.dynamic or word.text not in {"-exec", "-execdir", "-ok", "-okdir"}:
@@ -175,7 +193,7 @@ def _unwrap_exec(command: Command) -> Unwrapped:
         if not words or not inner:
             raise UnwrapError("its -exec has no command or no end")
         words.pop(0)
-        filled = [_fill(part) for part in inner]
+        filled = [_fill(part, found) for part in inner]
         raw = " ".join(part.raw for part in inner)
         commands.append(Command(raw, filled[0], tuple(filled[1:])))
     rest = Command(command.raw, command.name, tuple(remainder), command.piped)

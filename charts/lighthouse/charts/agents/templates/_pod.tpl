@@ -1,4 +1,4 @@
-{{- /* The pod of one expert. Arguments: context, expert. */ -}}
+{{- /* The pod of one expert. Arguments: context, name, expert. */ -}}
 {{- define "agents.podSpec" -}}
 {{- $values := .context.Values -}}
 serviceAccountName: {{ include "lighthouse.agents.name" .context }}
@@ -153,7 +153,7 @@ volumes:
     secretName: {{ .context.Values.key.existingSecret | default (printf "%s-key" (include "lighthouse.agents.name" .context)) | quote }}
     defaultMode: 0440
     items:
-      - key: expert
+      - key: {{ ternary .name "expert" (empty .context.Values.key.existingSecret) }}
         path: key
 - name: tmp
   emptyDir:
