@@ -327,6 +327,25 @@ def use_events(own: Bridge, operator: Agent, builder: Agent, expert: Agent) -> N
     builder.post("/event/store", {**event, "agent_id": "other"})
     expert.get("/event/query")
     expert.get("/event/query?start_time=x")
+    expert.get("/events?types=x")
+    expert.get("/events/head?sequence=999999999")
+    aggregate = {**event, "aggregate_id": "one", "expected_version": 7}
+    for path in ("/event/store", "/events"):
+        builder.post(path, event)
+        builder.post(path, aggregate)
+    for events in ([event], [aggregate]):
+        builder.post("/events/batch", {"events": events})
+    builder.update("restored.txt", "x")
+    for _ in range(2):
+        operator.post("/snapshot/walked")
+        operator.post("/snapshot/walked", {})
+    builder.update("shape/file", "x")
+    operator.post("/snapshot/shaped")
+    builder.update("shape/file", None, "delete")
+    builder.update("shape", "no folder any more")
+    operator.post("/restore", {"snapshot": "shaped", "file_paths": ["shape/file"]})
+    for name in ("walked", "none"):
+        operator.post("/restore", {"snapshot": name})
     expert.get(f"{STREAM}?types=x")
     expert.get(f"{STREAM}?after=999999999")
     with own.http.stream("GET", STREAM, headers=expert.headers) as answer:
