@@ -138,7 +138,9 @@ def raw_request(own: Bridge, agent: Agent, way: str) -> socket.socket:
     """A connection that has asked for everything and reads nothing."""
     connection = socket.create_connection(("127.0.0.1", own.port))
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-    common = f"Host: x\r\nAuthorization: Bearer {agent.token}\r\n"
+    # A session is used by the program that opened it, or by none.
+    program = own.http.headers["User-Agent"]
+    common = f"Host: x\r\nAuthorization: Bearer {agent.token}\r\nUser-Agent: {program}\r\n"
     if way == "websocket":
         key = base64.b64encode(os.urandom(16)).decode()
         upgrade = f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
