@@ -72,12 +72,12 @@ def test_the_primarys_pod_is_deleted(database: Database, primary: str) -> None:
 
 
 def test_the_primarys_postmaster_is_killed(database: Database, primary: str) -> None:
+    # The kubelet restarts the container, mostly before another instance could take over: either will do.
     with (
         Appends(database, "postmaster killed") as load,
         struck(database, "postmaster of the primary killed", load),
     ):
         faults.kill_postmaster(database, primary)
-        replaced(database, primary)
 
 
 def test_the_primarys_network_is_cut(database: Database, primary: str) -> None:
