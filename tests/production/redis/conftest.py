@@ -18,6 +18,7 @@ from ci.settings import KUBECONFIG, NAMESPACE, RELEASE
 from ci.toolchain import CLUSTER_TOOLS, bin_folder, go_tool, helm_and_kubectl
 from tests.images.redis_keeper.servers import certificate, new_authority
 from tests.live.support import Container, component, pods
+from tests.production.postgres import faults
 from tests.production.reports import Report
 
 if TYPE_CHECKING:
@@ -142,7 +143,8 @@ class Release:
 def release(
     cluster: Cluster, images: dict[str, image_builds.Image], tmp_path_factory: pytest.TempPathFactory
 ) -> Release:
-    """Redis with three primaries and a replica each."""
+    """Redis with three primaries and a replica each, on volumes that have an end."""
+    faults.bound_volumes()
     found = Release(cluster, images, tmp_path_factory.mktemp("redis"))
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(namespace).encode())
