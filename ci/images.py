@@ -23,6 +23,7 @@ PRODUCT = {
     "fuse-csi": ("images/fuse-csi",),
     "agent": ("images/agent", "images/bridge/lighthouse_bridge/decisions"),
 }
+ASSEMBLE = "images/assemble.py"
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,30 @@ def _present(image: Image) -> None:
         buildah("pull", "--quiet", f"oci-archive:{image.archive}:{image.reference}")
 
 
+def build_product(name: str, base: Image, context: Path, reference: str, *, layers: bool = True) -> None:
+    """Build an image from a copy of the repository, with what earlier builds left of its `layers` or anew."""
+    _present(base)
+    arguments = ["--build-arg", f"BASE_IMAGE={base.reference}", "--pull-never"]
+    # Every file and the image have the same time, and no history says what was cached: two builds of the same
+    # sources have the same digest.
+    arguments += ["--timestamp", "0", "--omit-history", "--layers" if layers else "--no-cache"]
+    # Nor does an annotation say on which cached layer the last one was put.
+    arguments += ["--annotation", "org.opencontainers.image.base.digest="]
+    file = context / "images" / name / "Containerfile"
+    log = CACHE / "logs" / f"image-{name}.log"
+    buildah("build", *host_certificates(), *arguments, "--file", file, "--tag", reference, context, log=log)
+
+
 def product_image(steps: Steps, name: str, base: Image) -> Image:
     """One of the product's images, from images/<name>/Containerfile with the repository as context."""
-    folders = [ROOT / folder for folder in (PRODUCT | REDIS)[name]]
+    folders = [ROOT / folder for folder in (*(PRODUCT | REDIS)[name], ASSEMBLE)]
     key = digest(base.reference, tree_digest(folders, ROOT), ROOT / ".dockerignore")
-    file = ROOT / "images" / name / "Containerfile"
-    reference = f"localhost/lighthouse/{name}:{key}"
-    return container_image(steps, name, reference, file, ROOT, base, *host_certificates())
+
+    def build(reference: str) -> None:
+        build_product(name, base, ROOT, reference)
+        buildah("rmi", "--prune", "--force")
+
+    return archived(steps, name, f"localhost/lighthouse/{name}:{key}", build)
 
 
 def host_certificates() -> list[str]:
