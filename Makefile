@@ -12,10 +12,15 @@ PART ?=
 DATABASE ?=
 OSV_URL ?=
 REPORTS ?= build/scan
+RELEASE ?= build/release
+SIGN_KEYRING ?=
+SIGN_KEY ?=
+SIGN_PASSPHRASE_FILE ?=
+UNSIGNED ?=
 export CLUSTER NODE_NETWORK POD_NETWORK SERVICE_NETWORK LIGHTHOUSE_CACHE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status kubeconfig tools url load install check test test-scan test-replicas scan evidence bench-bridge bench-fuse bench-harness capacity gate generate format
+.PHONY: help up down status kubeconfig tools url load install check test test-scan test-replicas scan release test-release evidence bench-bridge bench-fuse bench-harness capacity gate generate format
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -66,6 +71,12 @@ test-replicas: ## Prove that three bridges on PostgreSQL and Redis act as one wh
 .PHONY: test-production
 test-production: ## Prove what the production profile stands on, with its servers failing (PART=postgres for one)
 	@$(PYTHON) -m ci test-production --part "$(PART)"
+
+release: ## Build chart and air-gap bundle in build/release (SIGN_KEYRING=file SIGN_KEY=id, or UNSIGNED=1)
+	@$(PYTHON) -m ci.bundle --output $(RELEASE) $(SIGN_KEYRING:%=--keyring %) $(if $(SIGN_KEY),--key '$(SIGN_KEY)') $(SIGN_PASSPHRASE_FILE:%=--passphrase-file %) $(UNSIGNED:%=--unsigned)
+
+test-release: ## Prove a release: signatures, digests and contents
+	@$(PYTHON) -m ci test-release
 
 evidence: ## Run all proofs and write docs/evidence.md from their results
 	@$(PYTHON) -m ci test --nodes $(NODES) --evidence docs/evidence.md

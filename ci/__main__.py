@@ -55,14 +55,17 @@ def main() -> None:
 @main.command()
 @click.option("--nodes", type=int, default=1, show_default=True, help="How many nodes the cluster has.")
 @click.option("--project", type=click.Path(path_type=Path), default=ROOT, help="The source tree to load.")
+@click.option("--bare", is_flag=True, help="Only Kubernetes with DNS and storage, without Lighthouse.")
 @_guarded
-def up(nodes: int, project: Path) -> None:
+def up(nodes: int, project: Path, bare: bool) -> None:
     """Start the cluster, install the chart with default values and load a source tree."""
     wanted = lifecycle.nodes_of(nodes)
     release.check_project(project)
     preflight.check_machine()
     with locked(LOCK), Steps() as steps:
-        cluster, product_images = _start(steps, wanted)
+        cluster, product_images = _start(steps, wanted, () if bare else tuple(image_builds.PRODUCT))
+        if bare:
+            return
         with steps.step("helm install lighthouse"):
             release.install(cluster, RELEASE, NAMESPACE, release.local_values(product_images))
     _load(cluster, project)
@@ -71,13 +74,15 @@ def up(nodes: int, project: Path) -> None:
     )
 
 
-def _start(steps: Steps, wanted: list[Node]) -> tuple[release.Cluster, list[image_builds.Image]]:
-    """Start the cluster with DNS and storage unless it runs; returns it, and the product's images on its nodes."""
+def _start(
+    steps: Steps, wanted: list[Node], names: tuple[str, ...] = tuple(image_builds.PRODUCT)
+) -> tuple[release.Cluster, list[image_builds.Image]]:
+    """Start the cluster with DNS and storage unless it runs; returns it, and the named images on its nodes."""
     preflight.install_packages(steps)
     with background() as pool:  # Debian and Python packages come while Go compiles
         tools = pool.submit(toolchain.helm_and_kubectl, steps)
         base = pool.submit(image_builds.base_image, steps)
-        product = [pool.submit(_product, steps, name, base) for name in image_builds.PRODUCT]
+        product = [pool.submit(_product, steps, name, base) for name in names]
         built = {tool.name: toolchain.go_tool(tool, steps) for tool in toolchain.CLUSTER_TOOLS}
         pause = image_builds.pause_image(steps)
         coredns = image_builds.program_image(steps, "coredns", built["coredns"] / "coredns")
@@ -274,7 +279,7 @@ def check() -> None:
         proofs.lint(steps, helm)
     raise SystemExit(
         proofs.pytest(
-            ["-m", "not live and not heavy and not scan and not replicas", "-n", "2"],
+            ["-m", "not live and not heavy and not scan and not replicas and not release", "-n", "2"],
             helm=helm,
             helm3=helm_3,
             live=False,
@@ -293,6 +298,18 @@ def test_scan() -> None:
 
 
 @main.command()
+@_guarded
+def test_release() -> None:
+    """Prove a release: its signatures, and that it installs on a fresh cluster from its bundle and from a registry."""
+    with Steps() as steps:
+        preflight.install_packages(steps)
+        helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
+        for tool in (toolchain.TRIVY, toolchain.REGISTRY, toolchain.CRANE):
+            toolchain.go_tool(tool, steps)
+    raise SystemExit(proofs.pytest(["tests/release"], helm=helm, helm3=helm_3, live=False))
+
+
+@main.command()
 @click.option("--nodes", type=int, default=1, show_default=True)
 @click.option("--evidence", type=click.Path(path_type=Path), help="Write the table of evidence to a file.")
 @click.pass_context
@@ -302,8 +319,8 @@ def test(context: click.Context, nodes: int, evidence: Path | None) -> None:
     with Steps() as steps:
         helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
         proofs.lint(steps, helm)
-    context.invoke(up, nodes=nodes, project=ROOT)
-    wanted = "not replicas" if evidence else "not scan and not replicas"
+    context.invoke(up, nodes=nodes, project=ROOT, bare=False)
+    wanted = "not replicas" if evidence else "not scan and not replicas and not release"
     arguments = ["-m", wanted, *(["--evidence", str(evidence)] if evidence else [])]
     raise SystemExit(proofs.pytest(arguments, helm=helm, helm3=helm_3, live=True))
 
@@ -314,7 +331,7 @@ def test(context: click.Context, nodes: int, evidence: Path | None) -> None:
 @_guarded
 def test_replicas(context: click.Context, nodes: int) -> None:
     """Prove on the running cluster that three bridges on a PostgreSQL and a Redis act as one."""
-    context.invoke(up, nodes=nodes, project=ROOT)
+    context.invoke(up, nodes=nodes, project=ROOT, bare=False)
     with Steps() as steps:
         helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
         stores = image_builds.stores_image(steps)

@@ -171,6 +171,12 @@ ACTIONLINT = GoTool(
     ("github.com/rhysd/actionlint/cmd/actionlint",),
     ("actionlint",),
 )
+CRANE = GoTool(
+    "crane",
+    "github.com/google/go-containerregistry",
+    ("github.com/google/go-containerregistry/cmd/crane",),
+    ("crane",),
+)
 HELM3 = GoTool("helm3", "helm.sh/helm/v3", ("helm.sh/helm/v3/cmd/helm",), ("helm",), ldflags=_helm3_ldflags())
 # The load tool is this repository's own; its version is that of the repository.
 LOAD = GoTool("load", "lighthouse/ci/tools/load", (".",), ("load",), release="0.1.0")
@@ -281,9 +287,9 @@ def helm_and_kubectl(steps: Steps) -> Path:
 
 
 def scanners(steps: Steps) -> Path:
-    """Python of an environment with checkov, pip-audit and zizmor, whose pins exclude those of our own."""
+    """Python of an environment with checkov and pip-audit, whose pins exclude those of our own."""
     lock = TOOLS / "scanners" / "requirements.txt"
-    with steps.step("checkov, pip-audit and zizmor") as step:
+    with steps.step("checkov and pip-audit") as step:
 
         def install(partial: Path) -> None:
             run([sys.executable, "-m", "venv", partial])

@@ -1,0 +1,106 @@
+"""`make release`: the chart by digests, bills of materials, checksums, signatures, and all of it in one file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import click
+
+from ci import images, preflight, toolchain
+from ci.bundle import archive
+from ci.bundle.chart import pinned_chart, version
+from ci.bundle.signing import Key
+from ci.console import Failure, Steps, fail, interrupt_on_sigterm, run
+from ci.scan.targets import locks, unpack
+from ci.scan.trivy import Trivy
+from ci.settings import ROOT
+
+
+@click.command()
+@click.option("--output", type=click.Path(path_type=Path), default=ROOT / "build" / "release")
+@click.option("--keyring", type=click.Path(path_type=Path), help="A file with the secret key.")
+@click.option("--key", "name", default="", help="The key's user id.")
+@click.option("--passphrase-file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--unsigned", is_flag=True, help="Make a release that nobody signs, to try it.")
+def main(output: Path, keyring: Path | None, name: str, passphrase_file: Path | None, unsigned: bool) -> None:
+    """Build a release from this checkout."""
+    interrupt_on_sigterm()
+    try:
+        preflight.check_root()
+        key = _key(keyring, name, passphrase_file, unsigned)
+        with Steps() as steps, tempfile.TemporaryDirectory(prefix="lighthouse-release-") as folder:
+            bundle = release(steps, key, Path(folder), output)
+    except Failure as failure:
+        fail(str(failure))
+    click.echo(f"{bundle}\n{output / archive.SUMS}")
+
+
+def _key(keyring: Path | None, name: str, passphrase_file: Path | None, unsigned: bool) -> Key | None:
+    if keyring and name:
+        return Key(keyring, name, passphrase_file)
+    if unsigned and not keyring and not name:
+        return None
+    raise Failure(
+        "A release is signed: give SIGN_KEYRING and SIGN_KEY, or UNSIGNED=1 to make one only to try it."
+    )
+
+
+def release(steps: Steps, key: Key | None, folder: Path, output: Path) -> Path:
+    """Build all files of the release in `output`; returns the one for sites without a network."""
+    helm = toolchain.helm_and_kubectl(steps) / "helm"
+    trivy = Trivy(toolchain.go_tool(toolchain.TRIVY, steps) / "trivy", folder / "no-database")
+    base = images.base_image(steps)
+    built = {name: images.product_image(steps, name, base) for name in images.PRODUCT}
+    bundle = folder / "bundle"
+    layouts = {}
+    for name, image in built.items():
+        layouts[name] = unpack(image.archive, bundle / "images" / name)
+        archive.name_image(layouts[name], f"localhost/lighthouse/{name}:{version()}")
+    with steps.step(f"chart {version()} with {len(layouts)} digests"):
+        digests = {name: archive.image_digest(layout) for name, layout in layouts.items()}
+        chart = pinned_chart(helm, digests, folder)
+        if key:
+            key.sign_chart(helm, chart, bundle)
+        else:
+            run([helm, "package", chart, "--destination", bundle])
+    with steps.step("bills of materials"):
+        (bundle / "sbom").mkdir()
+        for name, layout in layouts.items():
+            (bundle / "sbom" / f"{name}.cdx.json").write_bytes(trivy.sbom(layout))
+    package = bundle / f"lighthouse-{version()}.tgz"
+    subjects = {f"lighthouse/{name}": digest.removeprefix("sha256:") for name, digest in digests.items()}
+    subjects[package.name] = archive.sha256(package)
+    materials = {name: archive.sha256(path) for name, path in locks().items()}
+    materials[base.reference] = archive.sha256(base.archive)
+    statement = archive.provenance(subjects, materials)
+    (bundle / "provenance.json").write_text(json.dumps(statement, indent=1))
+    text = (Path(__file__).with_name("load.md")).read_text()
+    for word, value in {"version": version(), "names": " ".join(layouts)}.items():
+        text = text.replace("{{" + word + "}}", value)
+    (bundle / "LOAD.md").write_text(text)
+    _seal(bundle, key)
+    with steps.step("one file for sites without a network") as step:
+        shutil.rmtree(output, ignore_errors=True)
+        output.mkdir(parents=True)
+        file = output / f"lighthouse-{version()}-airgap.tar"
+        archive.pack(bundle, file)
+        step.note(f"{file.stat().st_size / 1e6:.0f} MB")
+    for path in (package, package.with_name(f"{package.name}.prov"), bundle / "provenance.json"):
+        if path.exists():
+            shutil.copy2(path, output)
+    shutil.copytree(bundle / "sbom", output / "sbom")
+    _seal(output, key)
+    return file
+
+
+def _seal(folder: Path, key: Key | None) -> None:
+    sums = archive.write_sums(folder)
+    if key:
+        key.sign(sums)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The chart as it is released: its images by digest, its annotations made from its render."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ci.console import Failure, run
+from ci.settings import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+CHART = ROOT / "charts" / "lighthouse"
+CHANGES = 20
+"""How many commits the annotation of changes names at most."""
+
+
+def version() -> str:
+    """The version that is released, from Chart.yaml."""
+    found: str = yaml.safe_load((CHART / "Chart.yaml").read_text())["version"]
+    return found
+
+
+def pinned_chart(helm: Path, digests: Mapping[str, str], folder: Path) -> Path:
+    """A copy of the chart whose values name our images by digest, annotated for Artifact Hub.
+
+    `digests` has the digest of each image by its name. Raises `Failure` if the render then still names one of our
+    images by tag, or the values never name an image.
+    """
+    chart = folder / CHART.name
+    shutil.copytree(CHART, chart)
+    for name, digest in digests.items():
+        if not sum(_pin(path, name, digest) for path in chart.rglob("values.yaml")):
+            raise Failure(
+                f"No values.yaml of {CHART} has the image lighthouse/{name}: take it out of the release."
+            )
+    used = images_of(run([helm, "template", "lighthouse", chart, "--namespace", "lighthouse"]))
+    if loose := sorted(image for image in used if "/lighthouse/" in image and "@sha256:" not in image):
+        raise Failure(f"The chart names {', '.join(loose)} without a digest: give its values a digest.")
+    _annotate(chart / "Chart.yaml", used)
+    for path in chart.rglob("*"):
+        os.utime(path, (0, 0))
+    return chart
+
+
+def _pin(path: Path, name: str, digest: str) -> int:
+    """Write the digest beside the image's repository; returns how often."""
+    place = rf'(^( *)repository: lighthouse/{name}\n(?:(?:\2.*)?\n)*?\2digest: )""'
+    text, count = re.subn(place, rf'\1"{digest}"', path.read_text(), flags=re.MULTILINE)
+    path.write_text(text)
+    return count
+
+
+def images_of(manifests: str) -> list[str]:
+    """Every image of every container in rendered manifests, each once."""
+    found: set[str] = set()
+
+    def walk(value: Any) -> None:
+        if isinstance(value, dict):
+            for key in ("containers", "initContainers"):
+                found.update(
+                    one["image"] for one in value.get(key) or [] if isinstance(one, dict) and "image" in one
+                )
+            for inner in value.values():
+                walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner)
+
+    for document in yaml.safe_load_all(manifests):
+        walk(document)
+    return sorted(found)
+
+
+def _annotate(file: Path, used: list[str]) -> None:
+    listed = [{"name": re.split(r"[@:]", image)[0].rpartition("/")[2], "image": image} for image in used]
+    log = run(["git", "log", f"--max-count={CHANGES}", "--no-merges", "--format=%s", "--", "."], cwd=ROOT)
+    metadata = yaml.safe_load(file.read_text())
+    metadata["annotations"] = {
+        "artifacthub.io/images": yaml.safe_dump(listed, sort_keys=False),
+        "artifacthub.io/changes": yaml.safe_dump(log.splitlines()),
+        "artifacthub.io/prerelease": str(metadata["version"].startswith("0.")).lower(),
+    }
+    file.write_text(yaml.safe_dump(metadata, sort_keys=False))
