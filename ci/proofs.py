@@ -7,14 +7,15 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ci.console import Failure, Steps, run
 from ci.settings import CACHE, KUBECONFIG, ROOT
+from ci.toolchain import ACTIONLINT, go_tool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Lint:
     argv: tuple[str, ...]
 
 
-def _lints(helm: Path) -> list[Lint]:
-    python = (sys.executable, "-m")
+def _lints(helm: Path, actionlint: Path) -> list[Lint]:
+    python, zizmor = (sys.executable, "-m"), str(Path(sys.executable).with_name("zizmor"))
     return [
         Lint("ruff", (*python, "ruff", "check", "--quiet", ".")),
         Lint("ruff format", (*python, "ruff", "format", "--quiet", "--check", ".")),
@@ -44,6 +45,8 @@ def _lints(helm: Path) -> list[Lint]:
         Lint(
             "docs/capacity.md and docs/rollout.md are generated", (*python, "ci.capacity", "pages", "--check")
         ),
+        Lint("actionlint", (str(actionlint / "actionlint"), "-shellcheck=", "-pyflakes=")),
+        Lint("zizmor", (zizmor, "--offline", "--quiet", "--no-progress", ".github/workflows")),
         Lint("helm lint", (str(helm / "helm"), "lint", "--strict", "--quiet", "charts/lighthouse")),
     ]
 
@@ -63,6 +66,7 @@ def _typed() -> list[str]:
 
 def lint(steps: Steps, helm: Path) -> None:
     """Run every linter; a `Failure` holds what all of them found."""
+    actionlint = go_tool(ACTIONLINT, steps)
     found: list[str] = []
 
     def check(one: Lint) -> None:
@@ -72,7 +76,7 @@ def lint(steps: Steps, helm: Path) -> None:
                 found.append(f"{one.name}:\n{result.stdout}{result.stderr}")
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(check, _lints(helm)))
+        list(pool.map(check, _lints(helm, actionlint)))
     if found:
         raise Failure("\n\n".join(found))
 

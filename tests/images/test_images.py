@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import stat
+import subprocess
 import tarfile
 import tomllib
 from dataclasses import dataclass
@@ -26,6 +27,15 @@ NAMES = tuple(images.PRODUCT)
 SHELLS = {"sh", "bash", "dash", "ash", "busybox", "zsh"}
 INSTALLERS = {"apt", "apt-get", "dpkg", "dpkg-query", "perl", "pip", "pip3", "update-ca-certificates"}
 TABLE = re.compile(r"^\| `(\S+)` \| (\d+) \| (\d+) \| (yes|no) \|$", re.MULTILINE)
+
+
+IMPORTS = """
+import importlib, pkgutil, ssl, sqlite3, ctypes, uuid, zlib, bz2, lzma
+assert ssl.create_default_context().get_ca_certs() or ssl.get_default_verify_paths().capath
+found = [one.name for one in pkgutil.walk_packages(importlib.import_module("{package}").__path__, "{package}.")]
+modules = [importlib.import_module(name) for name in found if not name.endswith("__main__")]
+print(len(modules))
+"""
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,20 @@ def read(archive: Path) -> Content:
                 files |= {entry.name.removeprefix("./"): entry for entry in content}
         size = sum(layer["size"] for layer in manifest["layers"])
         return Content(described["digest"], size, json.load(blob(manifest["config"])), files)
+
+
+def unpack(archive: Path, root: Path) -> None:
+    """The files of an OCI archive's layers, in their order."""
+    root.mkdir()
+    with tarfile.open(archive) as whole:
+
+        def blob(described: dict[str, Any]) -> Any:
+            return whole.extractfile(f"blobs/sha256/{described['digest'][7:]}")
+
+        (described,) = json.load(whole.extractfile("index.json") or pytest.fail("no index"))["manifests"]
+        for layer in json.load(blob(described))["layers"]:
+            with tarfile.open(fileobj=blob(layer)) as content:
+                content.extractall(root, filter="tar")
 
 
 def documented() -> dict[str, tuple[int, int, bool]]:
@@ -146,6 +170,19 @@ def test_package_lists_are_there_for_scanners(content: Content) -> None:
     }
     assert {"base-files", "libc6", "libssl3", "python3.11-minimal"} <= packages
     assert [name for name in content.files if name.endswith(".dist-info/METADATA")]
+
+
+@pytest.mark.heavy
+def test_every_module_of_ours_finds_the_libraries_that_it_needs(
+    image: tuple[str, images.Image], tmp_path: Path
+) -> None:
+    name, built = image
+    unpack(built.archive, tmp_path / "root")
+    script = IMPORTS.format(package=f"lighthouse_{name.replace('-', '_')}")
+    words = ["/usr/sbin/chroot", "--userspec=65532:65532", tmp_path / "root", "/opt/lighthouse/bin/python"]
+    done = subprocess.run([*words, "-I", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
 
 
 @pytest.mark.heavy
