@@ -58,7 +58,7 @@ def release(steps: Steps, key: Key | None, folder: Path, output: Path) -> Path:
     layouts = {}
     for name, image in built.items():
         layouts[name] = unpack(image.archive, bundle / "images" / name)
-        archive.name_image(layouts[name], f"localhost/lighthouse/{name}:{version()}")
+        archive.name_image(layouts[name], f"localhost/lighthouse/{name}")
     with steps.step(f"chart {version()} with {len(layouts)} digests"):
         digests = {name: archive.image_digest(layout) for name, layout in layouts.items()}
         chart = pinned_chart(helm, digests, folder)

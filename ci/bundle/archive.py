@@ -24,10 +24,11 @@ def image_digest(layout: Path) -> str:
     return digest
 
 
-def name_image(layout: Path, reference: str) -> None:
-    """Give the image in a layout the name that it is released under; its digest stays."""
+def name_image(layout: Path, repository: str) -> None:
+    """Name the image in a layout by its digest, as the chart does, for what imports it into a node."""
     index = json.loads((layout / "index.json").read_text())
-    index["manifests"][0]["annotations"] = {"org.opencontainers.image.ref.name": reference}
+    (described,) = index["manifests"]
+    described["annotations"] = {"io.containerd.image.name": f"{repository}@{described['digest']}"}
     (layout / "index.json").write_text(json.dumps(index))
 
 

@@ -179,7 +179,12 @@ def test_every_module_of_ours_finds_the_libraries_that_it_needs(
     name, built = image
     unpack(built.archive, tmp_path / "root")
     script = IMPORTS.format(package=f"lighthouse_{name.replace('-', '_')}")
-    words = ["/usr/sbin/chroot", "--userspec=65532:65532", tmp_path / "root", "/opt/lighthouse/bin/python"]
+    words = [
+        "/usr/sbin/chroot",
+        "--userspec=65532:65532",
+        str(tmp_path / "root"),
+        "/opt/lighthouse/bin/python",
+    ]
     done = subprocess.run([*words, "-I", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 0

@@ -1,0 +1,243 @@
+"""A cluster that has neither our images nor a registry of ours takes the release from its bundle alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from ci import images, toolchain
+from ci.bundle import archive
+from ci.console import Steps, run
+from ci.release import Cluster, bridge_service, role_key, service_url
+from ci.settings import NAMESPACE, RELEASE, ROOT, VERSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .conftest import Release
+
+pytestmark = [
+    pytest.mark.release,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a cluster"),
+]
+
+NETWORKS = {
+    "CLUSTER": "lh-airgap",
+    "NODE_NETWORK": "10.220.0.0/24",
+    "POD_NETWORK": "10.221.0.0/16",
+    "SERVICE_NETWORK": "10.222.0.0/16",
+}
+CLIENTS = {"networkPolicies": {"clients": [{"ipBlock": {"cidr": NETWORKS["NODE_NETWORK"]}}]}}
+REGISTRY = "127.0.0.1:5000"  # loopback of the node, the one address that is pulled from without TLS
+WHERE = """
+from ci.cluster import lifecycle, node
+(one,) = lifecycle.current()
+print(one.namespace, node.socket(one))
+"""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A cluster without Lighthouse, its one node's network namespace, and programs that reach them."""
+
+    cluster: Cluster
+    programs: Path
+    network: tuple[str, ...]
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"KUBECONFIG": str(self.cluster.kubeconfig)}
+
+    @property
+    def path(self) -> tuple[Path, ...]:
+        return (self.programs, self.cluster.tools)
+
+
+def ours(*words: str, check: bool = True) -> str:
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env={**os.environ, **NETWORKS},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def site(helm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A fresh cluster of one node, with DNS and storage and nothing else."""
+    ours("-m", "ci", "down")
+    try:
+        ours("-m", "ci", "up", "--bare")
+        namespace, socket = ours("-c", WHERE).split()
+        programs = tmp_path_factory.mktemp("programs")
+        steps = Steps(quiet=True)
+        (containerd,) = [tool for tool in toolchain.CLUSTER_TOOLS if tool.name == "containerd"]
+        ctr = programs / "ctr"
+        ctr.write_text(
+            f'#!/bin/sh\nexec {toolchain.go_tool(containerd, steps)}/ctr --address {socket} "$@"\n'
+        )
+        ctr.chmod(0o755)
+        (programs / "crane").symlink_to(toolchain.go_tool(toolchain.CRANE, steps) / "crane")
+        kubeconfig = Path(ours("-m", "ci", "kubeconfig"))
+        yield Site(Cluster(helm, kubeconfig), programs, ("nsenter", f"--net=/run/netns/{namespace}", "--"))
+    finally:
+        ours("-m", "ci", "down")
+
+
+def digests(release: Release) -> dict[str, str]:
+    return {name: archive.image_digest(release.bundle / "images" / name) for name in images.PRODUCT}
+
+
+def used_images(site: Site) -> set[str]:
+    """The image of every container of the release's pods, all of which must be ready."""
+    found: set[str] = set()
+    for pod in site.cluster.get("pods", "--all-namespaces")["items"]:
+        if pod["metadata"]["namespace"].startswith(NAMESPACE):
+            statuses = [*pod["status"].get("initContainerStatuses", []), *pod["status"]["containerStatuses"]]
+            assert all(status["ready"] for status in statuses), pod["metadata"]["name"]
+            spec = pod["spec"]
+            found |= {one["image"] for one in [*spec.get("initContainers", []), *spec["containers"]]}
+    return found
+
+
+def operator(site: Site) -> httpx.Client:
+    """A client with an operator's session at the bridge."""
+    client = httpx.Client(base_url=service_url(bridge_service(site.cluster, RELEASE, NAMESPACE)), timeout=10)
+    with role_key(site.cluster, RELEASE, NAMESPACE, "operator") as key:
+        authorization = {"Authorization": f"Bearer {key.read_text().strip()}"}
+    body = {"agent_id": "release", "ip_address": "127.0.0.1", "user_agent": "release tests"}
+    answer = client.post("/session/create", json=body, headers=authorization)
+    answer.raise_for_status()
+    client.headers["Authorization"] = f"Bearer {answer.json()['session_token']}"
+    return client
+
+
+def write_values(release: Release, values: dict[str, Any]) -> Path:
+    file = release.bundle / "values.yaml"
+    file.write_text(json.dumps(values))
+    return file
+
+
+@pytest.mark.proves(27, level="running")
+def test_fresh_cluster_installs_from_the_bundle_alone(release: Release, site: Site) -> None:
+    present = run([site.programs / "ctr", "--namespace", "k8s.io", "images", "list", "--quiet"]).split()
+    assert present, "a cluster holds at least the images of its own parts"
+    assert [name for name in present if "/lighthouse/" in name] == []
+    write_values(release, CLIENTS)
+    for step in ("load", "namespace", "install"):
+        release.step(step, site.env, site.path)
+    expected = {f"localhost/lighthouse/{name}@{digest}" for name, digest in digests(release).items()}
+    assert used_images(site) == expected
+    events = site.cluster.get("events", "--all-namespaces", "--field-selector", "reason=Pulling")["items"]
+    assert [event["message"] for event in events if "/lighthouse/" in event["message"]] == []
+    with operator(site) as client:
+        body = {"operation": "create", "file_path": "notes.txt", "content": "kept\n", "agent_id": "release"}
+        client.post("/shadow/update", json=body).raise_for_status()
+    where = [
+        "--namespace",
+        f"{NAMESPACE}-agents",
+        f"deploy/{RELEASE}-agents-security",
+        "--container",
+        "agent",
+    ]
+    deadline = time.monotonic() + 30
+    while "notes.txt" not in site.cluster.kubectl(
+        "exec", *where, "--", "ls", "/mnt/lighthouse/project/current"
+    ):
+        assert time.monotonic() < deadline, "the agent does not see what the bridge holds"
+        time.sleep(0.5)
+    site.cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
+
+
+@pytest.fixture
+def registry(site: Site, tmp_path: Path) -> Iterator[str]:
+    """An OCI registry on the node's loopback."""
+    config = tmp_path / "registry.yaml"
+    storage = tmp_path / "storage"
+    config.write_text(
+        json.dumps(
+            {
+                "version": 0.1,
+                "storage": {"filesystem": {"rootdirectory": str(storage)}},
+                "http": {"addr": REGISTRY},
+            }
+        )
+    )
+    program = toolchain.go_tool(toolchain.REGISTRY, Steps(quiet=True)) / "registry"
+    with (tmp_path / "registry.log").open("wb") as log:
+        process = subprocess.Popen([*site.network, program, "serve", config], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 30
+        probe = [*site.network, "curl", "--silent", "--fail", f"http://{REGISTRY}/v2/"]
+        while subprocess.run(probe, capture_output=True, check=False).returncode:
+            assert process.poll() is None, (tmp_path / "registry.log").read_text()
+            assert time.monotonic() < deadline, "the registry does not answer"
+            time.sleep(0.2)
+        yield REGISTRY
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def previous_chart(helm: Path, folder: Path) -> Path:
+    """The package of the release before, made from its commit."""
+    commit = VERSIONS["release"]["previous"]
+    file = folder / "previous.tar"
+    run(["git", "archive", "--output", file, commit, "charts/lighthouse"], cwd=ROOT)
+    with tarfile.open(file) as content:
+        content.extractall(folder, filter="data")
+    run([helm / "helm", "package", folder / "charts" / "lighthouse", "--destination", folder / "package"])
+    (package,) = (folder / "package").glob("*.tgz")
+    return package
+
+
+def test_upgrade_from_the_previous_package_comes_from_a_registry_by_digest(
+    release: Release, site: Site, registry: str, helm: Path, tmp_path: Path
+) -> None:
+    """The previous chart runs this release's images: what is upgraded is what Kubernetes keeps of the chart."""
+    known = digests(release)
+    pins = {
+        "bridge": {"image": {"digest": known["bridge"]}},
+        "agents": {"image": {"digest": known["agent"]}, "fuse": {"image": {"digest": known["fuse-csi"]}}},
+        "fuse-csi": {"image": {"digest": known["fuse-csi"]}},
+    }
+    values = write_values(release, CLIENTS | pins)
+    for step in ("load", "namespace"):
+        release.step(step, site.env, site.path)
+    words = ["--namespace", NAMESPACE, "--values", str(values), "--wait", "--timeout", "5m"]
+    site.cluster.helm("upgrade", "--install", RELEASE, previous_chart(helm, tmp_path), *words)
+    with operator(site) as client:
+        body = {"operation": "create", "file_path": "kept.txt", "content": "kept\n", "agent_id": "release"}
+        client.post("/shadow/update", json=body).raise_for_status()
+
+    write_values(release, CLIENTS)
+    env = {**site.env, "REGISTRY": registry, "PLAIN_HTTP": "--plain-http"}
+    for step in ("push", "install-from-registry"):
+        release.step(step, env, site.path, site.network)
+    digest = (release.bundle / "chart.digest").read_text().strip()
+    assert digest.startswith("sha256:")
+    assert used_images(site) == {f"{registry}/lighthouse/{name}@{digest}" for name, digest in known.items()}
+    with operator(site) as client:
+        answer = client.get("/shadow/read/kept.txt")
+        assert (answer.status_code, answer.text) == (200, "kept\n")
+
+    pulled = tmp_path / "pulled"
+    pulled.mkdir()
+    reference = f"oci://{registry}/charts/lighthouse@{digest}"
+    run([*site.network, helm / "helm", "pull", reference, "--plain-http", "--destination", pulled])
+    (package,) = pulled.glob("*.tgz")
+    assert archive.sha256(package) == archive.sha256(release.package)
