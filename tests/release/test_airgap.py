@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -63,6 +66,13 @@ class Site:
         return (self.programs, self.cluster.tools)
 
 
+@pytest.fixture(scope="module")
+def delivered(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """The release as it arrives at a site, which writes its own files beside it."""
+    folder = tmp_path_factory.mktemp("site") / release.bundle.name
+    return dataclasses.replace(release, bundle=shutil.copytree(release.bundle, folder))
+
+
 def ours(*words: str, check: bool = True) -> str:
     done = subprocess.run(
         [sys.executable, *words],
@@ -114,16 +124,18 @@ def used_images(site: Site) -> set[str]:
     return found
 
 
-def operator(site: Site) -> httpx.Client:
+@contextlib.contextmanager
+def operator(site: Site) -> Iterator[httpx.Client]:
     """A client with an operator's session at the bridge."""
-    client = httpx.Client(base_url=service_url(bridge_service(site.cluster, RELEASE, NAMESPACE)), timeout=10)
     with role_key(site.cluster, RELEASE, NAMESPACE, "operator") as key:
         authorization = {"Authorization": f"Bearer {key.read_text().strip()}"}
     body = {"agent_id": "release", "ip_address": "127.0.0.1", "user_agent": "release tests"}
-    answer = client.post("/session/create", json=body, headers=authorization)
-    answer.raise_for_status()
-    client.headers["Authorization"] = f"Bearer {answer.json()['session_token']}"
-    return client
+    address = service_url(bridge_service(site.cluster, RELEASE, NAMESPACE))
+    with httpx.Client(base_url=address, timeout=10, headers={"User-Agent": body["user_agent"]}) as client:
+        answer = client.post("/session/create", json=body, headers=authorization)
+        answer.raise_for_status()
+        client.headers["Authorization"] = f"Bearer {answer.json()['session_token']}"
+        yield client
 
 
 def write_values(release: Release, values: dict[str, Any]) -> Path:
@@ -133,14 +145,14 @@ def write_values(release: Release, values: dict[str, Any]) -> Path:
 
 
 @pytest.mark.proves(27, level="running")
-def test_fresh_cluster_installs_from_the_bundle_alone(release: Release, site: Site) -> None:
+def test_fresh_cluster_installs_from_the_bundle_alone(delivered: Release, site: Site) -> None:
     present = run([site.programs / "ctr", "--namespace", "k8s.io", "images", "list", "--quiet"]).split()
     assert present, "a cluster holds at least the images of its own parts"
     assert [name for name in present if "/lighthouse/" in name] == []
-    write_values(release, CLIENTS)
+    write_values(delivered, CLIENTS)
     for step in ("load", "namespace", "install"):
-        release.step(step, site.env, site.path)
-    expected = {f"localhost/lighthouse/{name}@{digest}" for name, digest in digests(release).items()}
+        delivered.step(step, site.env, site.path)
+    expected = {f"localhost/lighthouse/{name}@{digest}" for name, digest in digests(delivered).items()}
     assert used_images(site) == expected
     events = site.cluster.get("events", "--all-namespaces", "--field-selector", "reason=Pulling")["items"]
     assert [event["message"] for event in events if "/lighthouse/" in event["message"]] == []
@@ -206,29 +218,29 @@ def previous_chart(helm: Path, folder: Path) -> Path:
 
 
 def test_upgrade_from_the_previous_package_comes_from_a_registry_by_digest(
-    release: Release, site: Site, registry: str, helm: Path, tmp_path: Path
+    delivered: Release, site: Site, registry: str, helm: Path, tmp_path: Path
 ) -> None:
     """The previous chart runs this release's images: what is upgraded is what Kubernetes keeps of the chart."""
-    known = digests(release)
+    known = digests(delivered)
     pins = {
         "bridge": {"image": {"digest": known["bridge"]}},
         "agents": {"image": {"digest": known["agent"]}, "fuse": {"image": {"digest": known["fuse-csi"]}}},
         "fuse-csi": {"image": {"digest": known["fuse-csi"]}},
     }
-    values = write_values(release, CLIENTS | pins)
+    values = write_values(delivered, CLIENTS | pins)
     for step in ("load", "namespace"):
-        release.step(step, site.env, site.path)
+        delivered.step(step, site.env, site.path)
     words = ["--namespace", NAMESPACE, "--values", str(values), "--wait", "--timeout", "5m"]
     site.cluster.helm("upgrade", "--install", RELEASE, previous_chart(helm, tmp_path), *words)
     with operator(site) as client:
         body = {"operation": "create", "file_path": "kept.txt", "content": "kept\n", "agent_id": "release"}
         client.post("/shadow/update", json=body).raise_for_status()
 
-    write_values(release, CLIENTS)
+    write_values(delivered, CLIENTS)
     env = {**site.env, "REGISTRY": registry, "PLAIN_HTTP": "--plain-http"}
     for step in ("push", "install-from-registry"):
-        release.step(step, env, site.path, site.network)
-    digest = (release.bundle / "chart.digest").read_text().strip()
+        delivered.step(step, env, site.path, site.network)
+    digest = (delivered.bundle / "chart.digest").read_text().strip()
     assert digest.startswith("sha256:")
     assert used_images(site) == {f"{registry}/lighthouse/{name}@{digest}" for name, digest in known.items()}
     with operator(site) as client:
@@ -240,4 +252,4 @@ def test_upgrade_from_the_previous_package_comes_from_a_registry_by_digest(
     reference = f"oci://{registry}/charts/lighthouse@{digest}"
     run([*site.network, helm / "helm", "pull", reference, "--plain-http", "--destination", pulled])
     (package,) = pulled.glob("*.tgz")
-    assert archive.sha256(package) == archive.sha256(release.package)
+    assert archive.sha256(package) == archive.sha256(delivered.package)
