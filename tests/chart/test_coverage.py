@@ -10,7 +10,7 @@ import pytest
 
 from lighthouse_harness.coverage import coverage
 
-from .conftest import profiles, request_for
+from .conftest import WHOLE, profiles, request_for
 
 if TYPE_CHECKING:
     from lighthouse_harness.model import Request
@@ -70,6 +70,33 @@ ADMITTED: tuple[dict[str, Any], ...] = (
         "fuse-csi": {"enabled": False},
     },
 )
+CERTIFICATES = ("serverTLSSecret", "serverCASecret", "replicationTLSSecret", "clientCASecret")
+POSTGRES_ADMITTED: tuple[dict[str, Any], ...] = (
+    {},
+    {"backup": {"enabled": False}, "pooler": {"enabled": False}},
+    {
+        "storageClass": {"cloud": "aws"},
+        "podLabels": {"lighthouse.dev/access-bridge": "true", "example.com/team": "data"},
+        "podAnnotations": NOTE,
+        "serviceAccount": {"annotations": NOTE},
+        "recovery": {"source": "before"},
+        "certificates": dict.fromkeys(CERTIFICATES, "made-elsewhere"),
+        "roles": {role: {"existingSecret": role} for role in ("migrator", "bridge", "exporter", "auditor")},
+        "nodeSelector": {"example.com/disk": "fast"},
+        "tolerations": [{"key": "data", "operator": "Exists"}],
+        "priorityClassName": "high",
+    },
+    {
+        "storageClass": {"name": "fast"},
+        "recovery": {"source": "before", "targetTime": "2026-11-23T12:00:00Z"},
+    },
+)
+POSTGRES_REFUSED: tuple[dict[str, Any], ...] = (
+    {"backup": {"destinationPath": ""}},
+    {"recovery": {"source": "lighthouse-postgres"}},
+    {"certificates": {"serverTLSSecret": "one"}},
+    {"roles": {"bridge": {"connectionLimit": 500}}},
+)
 REFUSED: tuple[dict[str, Any], ...] = (
     {"bridge": {"drainSeconds": 60}},
     {"bridge": {"replicas": 3}},
@@ -96,9 +123,18 @@ OUT_OF_REACH = {
     r"if \$expert \(": "an expert that is null is gone before templates see it",
     r"if ne \$level": "NOTES.txt asks a cluster for the namespace, and no cluster is there",
     r'if not \(hasKey \$live "tls\.key"': "the certificate that a cluster has, and no cluster is there",
+    r"with \.Values\.(database|redis|certificates|pooler\.image) \(does not hold\)": "a map of values is never empty",
     r"if not \(semverCompare": "Helm itself refuses such a cluster before any template",
 }
 """Branches that no render of the chart alone can come through, as patterns, and why."""
+
+
+def _merged(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Nested values with others laid over them."""
+    return values | {
+        key: _merged(values[key], value) if isinstance(value, dict) and key in values else value
+        for key, value in more.items()
+    }
 
 
 def _requests() -> list[Request]:
@@ -111,6 +147,18 @@ def _requests() -> list[Request]:
     bare = {"redis": {"enabled": True, "topologySpreadConstraints": []}}
     cases += [replace(plain, overrides=values, upgrade=True) for values in (redis, bare)]
     cases += [replace(plain, upgrade=True), replace(plain, kubernetes="1.30.0")]
+    whole = WHOLE["postgres"]
+    cases += [
+        replace(plain, overrides=WHOLE | {"postgres": _merged(whole, values)})
+        for values in (*POSTGRES_ADMITTED, *POSTGRES_REFUSED)
+    ]
+    cases.append(replace(plain, overrides=WHOLE, api_versions=()))
+    cases += [
+        replace(
+            plain, overrides=WHOLE | {"networkPolicies": WHOLE["networkPolicies"] | {peers: {"peers": []}}}
+        )
+        for peers in ("apiServer", "objectStore")
+    ]
     return cases
 
 
