@@ -35,6 +35,7 @@ SAMPLES: Final[tuple[Any, ...]] = (
     {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [_EXPRESSION]}]}}},
     {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [_TERM]}},
     {"wx": {"type": "wx", "capabilities": ["wx"]}}, None,
+    2, 0.5, 7000, "7m", "https://wx/", "always", "never", "standalone", "allkeys-lru",
 )  # fmt: skip
 """Values to try: for each key, those that its schema admits."""
 

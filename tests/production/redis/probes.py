@@ -72,7 +72,8 @@ while not closed.is_set():
     views = nodes.observe(target.size)
     situation = Situation(target, views)
     held = {pod: len(slots) for pod, slots in situation.held.items() if slots}
-    agreed = bool(views) and all(view.whole for view in views.values())
+    # One that joins knows of no slot yet, and no client asks it.
+    agreed = bool(views) and all(view.whole for view in views.values() if view.me.slots or view.me.primary)
     follows = {p: situation.pod_of.get(v.me.primary) for p, v in views.items() if v.me.primary}
     print(json.dumps({
         "t": time.time(), "pods": sorted(views), "slots": sum(held.values()) if agreed else 0, "held": held,
