@@ -52,7 +52,11 @@ WHOLE: dict[str, Any] = {
     },
     "postgres": {
         "enabled": True,
-        "backup": {"enabled": True, "destinationPath": "s3://backups/postgres"},
+        "backup": {
+            "enabled": True,
+            "destinationPath": "s3://backups/postgres",
+            "endpointCA": {"secret": "ca"},
+        },
         "podMonitor": {"enabled": True},
         "pooler": {"enabled": True},
     },

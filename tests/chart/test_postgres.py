@@ -110,7 +110,7 @@ def test_recovery_reads_the_origin_and_archives_under_its_own_name(renderer: Ren
         ),
         (
             {"postgres": {"certificates": {"serverTLSSecret": "tls"}}},
-            "postgres.certificates names 1 Secrets; name all of",
+            "name Secrets; set all of them, or none",
         ),
         (
             {"postgres": {"roles": {"bridge": {"connectionLimit": 200}}}},

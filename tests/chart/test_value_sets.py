@@ -17,7 +17,7 @@ from lighthouse_harness.model import Request
 from lighthouse_harness.render import RenderError
 from lighthouse_harness.value_sets import Key, ValueSet, admitted, hostile, keys, refused
 
-from .conftest import CHART, OPERATED, WHOLE
+from .conftest import CHART, OPERATED, WHOLE, profiles
 from .test_profiles import SETTINGS
 
 if TYPE_CHECKING:
@@ -48,9 +48,10 @@ def _judged(render: Render) -> Iterator[Verdict]:
                 assert gate.optional, gate.name
 
 
-def _request(values: ValueSet) -> Request:
+def _request(values: ValueSet, profile: str = "default") -> Request:
     return Request(
         CHART,
+        profiles()[profile],
         overrides=merge(WHOLE, values.values),
         release="lighthouse",
         namespace="lighthouse",
@@ -125,7 +126,9 @@ def test_admitted_values_keep_the_invariants_at_length(
 def test_text_that_yaml_misreads_is_quoted_or_refused(
     renderer: Renderer, holds: Callable[[ValueSet], Render | None]
 ) -> None:
-    plain = renderer.render(_request(ValueSet({}, ())))
+    nothing = ValueSet({}, ())
+    plain = renderer.render(_request(nothing))
+    replicas = renderer.render(_request(nothing, "replicas"))
     wrong = []
     for values in (values for key in CHOICES for values in hostile(key)):
         text = next(leaf for _, leaf in walk(values.values))
@@ -134,7 +137,11 @@ def test_text_that_yaml_misreads_is_quoted_or_refused(
         except (AssertionError, pytest.fail.Exception) as error:
             wrong.append(f"{values.values}: {error}")
         else:
-            if render is not None and _holding(render, text) <= _holding(plain, text):
+            if render is None or _holding(render, text) > _holding(plain, text):
+                continue
+            # Some values matter only to bridges on servers of their own.
+            other = renderer.render(_request(values, "replicas"))
+            if _holding(other, text) <= _holding(replicas, text):
                 wrong.append(f"{values.values}: the render does not hold the text")
     assert not wrong, "\n".join(wrong)
 
