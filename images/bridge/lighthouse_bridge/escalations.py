@@ -261,10 +261,10 @@ def count_pending(connection: Connection) -> int:
 
 
 def resume(transaction: Transaction, limits: Limits) -> None:
-    """After a restart, give experts their whole time again: nobody could answer while the bridge was away."""
+    """After a restart, give experts their work and their whole time again: no answer arrived in between."""
     until = transaction.now_us + limits.expert_us
     transaction.connection.execute(
-        "UPDATE work_items SET deadline_us = ? WHERE answered_us IS NULL AND validation_id IN "
+        "UPDATE work_items SET deadline_us = ?, fetched_us = NULL WHERE answered_us IS NULL AND validation_id IN "
         "(SELECT validation_id FROM escalations WHERE stage = 'experts')",
         (until,),
     )

@@ -19,6 +19,7 @@ WaitSeconds = Annotated[float, Meta(ge=0, le=30)]
 Path = Annotated[str, Meta(min_length=1, max_length=4096)]
 # The bridge's own ids are times and sequences, which nobody may take in advance.
 EventId = Annotated[str, Meta(pattern=r"^(?!\d+_\d+_)[A-Za-z0-9][A-Za-z0-9._:-]{7,127}$")]
+Gap = Annotated[list[int], Meta(min_length=2, max_length=2, description="First and last missing sequence.")]
 SnapshotName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 
@@ -433,7 +434,7 @@ class VerifyAnswer(Answer):
     sequence: int
     hash: str
     count: int
-    gaps: list[tuple[int, int]]
+    gaps: list[Gap]
     problems: list[str]
     more: bool
 

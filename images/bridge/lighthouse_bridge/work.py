@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .database import Transaction
 
 # An answer of ours that was lost on its way must not cost the expert's whole time.
-REDELIVER_US = 10 * 1_000_000
+REDELIVER_SECONDS = 10
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -93,7 +93,12 @@ def fetch_work(transaction: Transaction, expert_id: str, session_id: str) -> Wor
         "ORDER BY (SELECT coalesce(max(d.fetched_us), 0) FROM work_items d "
         "WHERE d.expert_id = :expert AND d.requested_by = w.requested_by), w.sequence LIMIT 1) "
         "RETURNING work_id, kind, validation_id, requested_by, payload, created_us, deadline_us",
-        {"now": now, "session": session_id, "expert": expert_id, "again": now - REDELIVER_US},
+        {
+            "now": now,
+            "session": session_id,
+            "expert": expert_id,
+            "again": now - REDELIVER_SECONDS * 1_000_000,
+        },
     ).fetchone()
     if row is None:
         return None

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS: Final = 90
 _REQUEST_SECONDS: Final = 20
+_IDLE_SECONDS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class ApiServer:
         self._port = _free_port()
         self._plurals: dict[str, dict[str, tuple[str, bool]]] = {}
         self._connection: http.client.HTTPSConnection | None = None
+        self._used = 0.0
 
     def __enter__(self) -> Self:
         try:
@@ -186,6 +188,10 @@ class ApiServer:
             )
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": f"application/{kind}"}
         try:
+            # Left alone for minutes, the connection is closed by the server.
+            if self._used and time.monotonic() - self._used > _IDLE_SECONDS:
+                self._connection.close()
+            self._used = time.monotonic()
             self._connection.request(method, path, None if body is None else json.dumps(thaw(body)), headers)
             response = self._connection.getresponse()
             text = response.read().decode()

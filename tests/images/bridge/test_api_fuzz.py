@@ -51,7 +51,7 @@ def test_no_request_breaks_the_bridge_or_its_description(
     done = subprocess.run(
         command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=SECONDS + 300, check=False
     )
-    told = done.stdout[-6000:] + done.stderr[-2000:]
+    told = done.stdout[-20000:] + done.stderr[-2000:]
     assert done.returncode == 0, told
     tested = [line for line in done.stdout.splitlines() if "generated" in line]
     assert tested, told

@@ -177,7 +177,7 @@ async def verify(bridge: Bridge, call: Call) -> Reply:
             page.head.sequence,
             page.head.hash.hex(),
             page.count,
-            page.gaps,
+            [list(gap) for gap in page.gaps],
             page.problems,
             page.count == q.limit,
         )

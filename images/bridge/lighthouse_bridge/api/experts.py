@@ -18,7 +18,7 @@ from ..experts import list_experts, register_expert, renew_expert
 from ..problems import Problem
 from ..route import Route
 from ..shared import Rate
-from ..work import fetch_work, find_item
+from ..work import REDELIVER_SECONDS, fetch_work, find_item
 
 if TYPE_CHECKING:
     from ..bridge import Bridge
@@ -70,7 +70,8 @@ async def work(bridge: Bridge, call: Call) -> Reply:
             left = end - time.monotonic()
             if item is not None or left <= 0 or bridge.bells.closing:
                 return reply(m.WorkAnswer(item))
-            await bridge.bells.wait(bell, left)
+            # No bell rings when work comes due again.
+            await bridge.bells.wait(bell, min(left, REDELIVER_SECONDS))
 
 
 async def answer(bridge: Bridge, call: Call) -> Reply:
