@@ -298,7 +298,7 @@ def test_a_socket_bounds_messages_and_subscriptions(expert: Agent) -> None:
     with socket_of(expert) as own:
         for n in range(17):
             own.send(json.dumps({"type": "subscribe", "id": str(n), "types": ["backup_created"]}))
-        answers = []
+        answers: list[dict[str, Any]] = []
         while not answers or answers[-1]["type"] != "error":
             answers.append(json.loads(own.recv(20)))
         assert answers[-1]["status"] == 429
