@@ -20,7 +20,7 @@ UNSIGNED ?=
 export CLUSTER NODE_NETWORK POD_NETWORK SERVICE_NETWORK LIGHTHOUSE_CACHE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status kubeconfig tools url load install check test test-scan test-replicas scan release test-release evidence bench-bridge bench-fuse bench-harness capacity gate generate format
+.PHONY: help up down status kubeconfig tools url load install operators check test scan test-scan test-replicas test-production release test-release evidence bench-fuse bench-bridge bench-events bench-harness capacity gate generate format corpus patterns bench-parsers
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,7 +49,6 @@ load: ## Load another source tree into the bridge (PROJECT=path)
 install: ## Install the chart on the current kubeconfig context (NAMESPACE=, VALUES="a.yaml b.yaml", SET="key=value")
 	@$(PYTHON) -m ci install --namespace $(NAMESPACE) $(VALUES:%=--values %) $(SET:%=--set %)
 
-.PHONY: operators
 operators: ## Install CloudNativePG, its Barman plugin and cert-manager, on the local cluster or the current context
 	@$(PYTHON) -m ci operators
 
@@ -68,7 +67,6 @@ test-scan: ## Prove that the scanners find what is planted and fail when they ar
 test-replicas: ## Prove that three bridges on PostgreSQL and Redis act as one while they are killed and updated
 	@$(PYTHON) -m ci test-replicas --nodes $(NODES)
 
-.PHONY: test-production
 test-production: ## Prove what the production profile stands on, with its servers failing (PART=postgres for one)
 	@$(PYTHON) -m ci test-production --part "$(PART)"
 
@@ -87,7 +85,6 @@ bench-fuse: ## Compare the FUSE mount with the native file system, passthrough_l
 bench-bridge: ## Put the bridge under load and compare it with a policy server (ARGS="--seconds 10 --endurance 30" is short)
 	@$(PYTHON) -m ci bench-bridge $(ARGS)
 
-.PHONY: bench-events
 bench-events: ## Compare the event store with pgbench and a bare sqlite3 loop
 	@$(PYTHON) -m tests.bench.events
 
@@ -106,8 +103,6 @@ generate: ## Write the chart's schema and README and the generated pages of docs
 
 format: ## Format the Python code
 	@$(PYTHON) -m ruff format . && $(PYTHON) -m ruff check --fix .
-
-.PHONY: corpus patterns bench-parsers
 
 corpus: ## Print how the shipped rules decide the labelled commands
 	@PYTHONPATH=images/bridge $(PYTHON) -m tests.images.bridge.labelled

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import signal
 import subprocess
 import sys
@@ -11,13 +13,14 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import FrameType, TracebackType
 
@@ -200,3 +203,23 @@ def fail(message: str) -> None:
     """Print a failure and leave with exit code 1."""
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(1)
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Failures become one sentence and exit code 1, an interruption ends what runs and exit code 130."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except Failure as failure:
+            stop_children()
+            fail(str(failure))
+        except KeyboardInterrupt:
+            stop_children()
+            click.echo(
+                "interrupted: run the command again to go on, or 'make down' to remove everything.", err=True
+            )
+            os._exit(130)
+
+    return wrapper

@@ -12,6 +12,7 @@ import pytest
 from lighthouse_harness.model import Request
 from lighthouse_harness.schemas import kubernetes_versions
 from lighthouse_harness.waivers import Waivers, read_waivers
+from tests.chart.chart_render import helms
 
 if TYPE_CHECKING:
     from lighthouse_harness.model import Render
@@ -114,3 +115,13 @@ def all_renders(renderer: Renderer) -> dict[str, tuple[Render, ...]]:
 def renders(profile: str, all_renders: dict[str, tuple[Render, ...]]) -> tuple[Render, ...]:
     """All renders of one profile."""
     return all_renders[profile]
+
+
+@pytest.fixture(name="program", scope="module", params=sorted(helms()))
+def _program(request: pytest.FixtureRequest) -> Path:
+    """Each major of Helm."""
+    path = helms()[request.param]
+    if path is None and request.param == "helm3":
+        pytest.skip("HELM3 names no Helm 3")
+    assert path, "Helm is not on PATH; install it or name it in HELM"
+    return path

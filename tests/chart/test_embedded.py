@@ -20,7 +20,6 @@ from tests.chart.chart_render import (
     RefusedError,
     containers,
     helm,
-    helms,
     label,
     one,
     render,
@@ -40,15 +39,6 @@ RESTRICTED = {
     "runAsNonRoot": True,
     "capabilities": {"drop": ["ALL"]},
 }
-
-
-@pytest.fixture(scope="module", params=sorted(helms()))
-def program(request: pytest.FixtureRequest) -> Path:
-    path = helms()[request.param]
-    if path is None and request.param == "helm3":
-        pytest.skip("HELM3 names no Helm 3")
-    assert path, "Helm is not on PATH; install it or name it in HELM"
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -264,146 +254,6 @@ def test_selectors_hold_whatever_the_labels_say(program: Path) -> None:
         wanted = each["spec"]["selector"]["matchLabels"]
         assert wanted["app.kubernetes.io/component"] in each["metadata"]["name"]
         assert wanted.items() <= each["spec"]["template"]["metadata"]["labels"].items(), label(each)
-
-
-@pytest.mark.parametrize(
-    ("values", "sentence"),
-    [
-        (
-            {"agents": {"terminationGracePeriodSeconds": 30}},
-            "agents.terminationGracePeriodSeconds is 30 but must be longer than fuse-csi.abortAfterSeconds",
-        ),
-        (
-            {"bridge": {"drainSeconds": 45}},
-            "bridge.terminationGracePeriodSeconds is 45 but must be longer than bridge.drainSeconds",
-        ),
-        (
-            {"fuse-csi": {"stopDelaySeconds": 45}},
-            "fuse-csi.terminationGracePeriodSeconds is 45 but must be longer than fuse-csi.stopDelaySeconds",
-        ),
-        ({"enabled": False}, "enabled is for charts that depend on this one"),
-        ({"bridge": {"enabled": False}}, "agents need the bridge of their own release"),
-        (
-            {"bridge": {"extraEnv": [{"name": "LIGHTHOUSE_KEYS_DIR", "value": "/x"}]}},
-            'bridge.extraEnv repeats the name "LIGHTHOUSE_KEYS_DIR", which the chart sets itself',
-        ),
-        (
-            {"agents": {"extraVolumes": [{"name": "a", "emptyDir": {}}, {"name": "a", "emptyDir": {}}]}},
-            'agents.extraVolumes repeats the name "a", which an earlier entry has',
-        ),
-        (
-            {"bridge": {"resources": {"requests": {"cpu": 2}}}},
-            "bridge.resources.requests.cpu is 2 but must be at most bridge.resources.limits.cpu, which is 1; lower",
-        ),
-        (
-            {"agents": {"resources": {"limits": {"memory": "90M"}}}},
-            "agents.resources.requests.memory is 96Mi but must be at most agents.resources.limits.memory, which is 90M",
-        ),
-        (
-            {"agents": {"fuse": {"resources": {"requests": {"ephemeral-storage": "2049Mi"}}}}},
-            "agents.fuse.resources.requests.ephemeral-storage is 2049Mi but must be at most",
-        ),
-        (
-            {"fuse-csi": {"resources": {"requests": {"cpu": "0.501"}}}},
-            "fuse-csi.resources.requests.cpu is 0.501 but must be at most fuse-csi.resources.limits.cpu, which is 500m",
-        ),
-        (
-            {"bridge": {"replicas": 3}},
-            "bridge.replicas is 3 but SQLite has one writer; set bridge.database.host",
-        ),
-        (
-            {"bridge": {"autoscaling": {"enabled": True}}},
-            "true but SQLite has one writer; set bridge.database.host",
-        ),
-        (
-            {"bridge": {"redis": {"host": "r"}}},
-            'bridge.redis.host is "r" but one bridge on SQLite shares with nobody',
-        ),
-        (
-            {"bridge": {"database": {"host": "p"}}},
-            'bridge.database.host is "p" but bridge.database.existingSecret is empty; name the Secret.',
-        ),
-        (
-            {"agents": {"fuse": {"cacheMiB": 1640}}},
-            "agents.fuse.resources.limits.ephemeral-storage is 2Gi but must be at least 2050Mi",
-        ),
-    ],
-)
-def test_values_that_contradict_fail_in_one_sentence(program: Path, values: Manifest, sentence: str) -> None:
-    with pytest.raises(RefusedError) as refused:
-        render(program, values)
-    assert sentence in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("request_", "limit"),
-    [
-        ("0.7", "700m"),
-        (0.7, "700m"),
-        (1, 1),
-        ("1000m", 1),
-    ],
-)
-@pytest.mark.parametrize(
-    ("size", "bound"),
-    [("1Gi", "1024Mi"), ("1.5Ki", 1536), (1073741824, "1Gi"), ("1E", "1000P"), ("999k", "1M")],
-)
-def test_a_request_may_equal_its_limit_however_both_are_written(
-    program: Path, request_: object, limit: object, size: object, bound: object
-) -> None:
-    amounts = {
-        "requests": {"cpu": request_, "memory": size},
-        "limits": {"cpu": limit, "memory": bound},
-    }
-    render(program, {"bridge": {"resources": amounts}})
-
-
-@pytest.mark.parametrize(
-    ("size", "bound"),
-    [
-        ("1025Mi", "1Gi"),
-        (1537, "1.5Ki"),
-        ("1Gi", 1073741823),
-        ("1E", "999P"),
-        ("1Ki", "1k"),
-        ("1.1Gi", "1.09Gi"),
-    ],
-)
-def test_a_request_above_its_limit_is_refused_however_both_are_written(
-    program: Path, size: object, bound: object
-) -> None:
-    values = {"bridge": {"resources": {"requests": {"memory": size}, "limits": {"memory": bound}}}}
-    with pytest.raises(RefusedError, match=r"bridge\.resources\.requests\.memory is .* but must be at most"):
-        render(program, values)
-
-
-@pytest.mark.parametrize(
-    "image", [{"repository": ""}, {"repository": "", "digest": f"sha256:{'a' * 64}"}, {"tag": "a b"}]
-)
-def test_an_image_that_is_no_reference_is_refused(program: Path, image: Manifest) -> None:
-    with pytest.raises(RefusedError, match="image/"):
-        render(program, {"bridge": {"image": image}})
-
-
-@pytest.mark.parametrize("size", ["1K", "1m", "1 Gi", "-1", ""])
-def test_a_size_that_kubernetes_does_not_read_is_refused(program: Path, size: str) -> None:
-    with pytest.raises(RefusedError, match="tmpSize"):
-        render(program, {"bridge": {"tmpSize": size}})
-
-
-@pytest.mark.parametrize(
-    "extra",
-    [
-        {"extraVolumes": [{"name": "host", "hostPath": {"path": "/"}}]},
-        {"extraEnv": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]},
-        {"extraVolumeMounts": [{"name": "v", "mountPath": "/v", "mountPropagation": "Bidirectional"}]},
-        {"securityContext": {"privileged": True}},
-        {"podSecurityContext": {"runAsUser": 0}},
-    ],
-)
-def test_no_value_weakens_the_bridge(program: Path, extra: Manifest) -> None:
-    with pytest.raises(RefusedError, match=r"not allowed|must be one of"):
-        render(program, {"bridge": extra})
 
 
 def test_without_persistence_the_bridge_has_an_empty_volume(program: Path) -> None:

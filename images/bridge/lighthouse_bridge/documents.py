@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from .blobs import is_text
 from .clock import iso
 from .events import EventType
-from .messages import Annotation, DocumentAnswer
 from .problems import Problem
 from .tree import read_file
+from .tree_messages import Annotation, DocumentAnswer
 
 if TYPE_CHECKING:
     from .database import Connection, Transaction

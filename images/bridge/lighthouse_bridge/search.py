@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .messages import Match, SearchAnswer
 from .problems import Problem, StoreUnavailableError
+from .tree_messages import Match, SearchAnswer
 
 if TYPE_CHECKING:
     from .bridge import Bridge
     from .database import Connection
-    from .messages import SearchRequest
+    from .tree_messages import SearchRequest
 
 _PROGRAM = Path(__file__).with_name("searcher.py")
 _LINE_BYTES = 1024 * 1024

@@ -15,8 +15,8 @@ def payload(tool: str, tool_input: dict[str, Any]) -> dict[str, Any]:
     """A PreToolUse payload as Claude Code sends it: no agent_id, fields that are not the bridge's business."""
     return {
         "session_id": "8f1c1e0a-5a2f-4d8e-9c55-2b8b5f9f7a11",
-        "transcript_path": "/home/dev/.claude/projects/-work-project/8f1c1e0a.jsonl",
-        "cwd": "/work/project",
+        "transcript_path": "/home/dev/.claude/projects/-home-dev-project/8f1c1e0a.jsonl",
+        "cwd": "/home/dev/project",
         "permission_mode": "default",
         "hook_event_name": "PreToolUse",
         "tool_name": tool,

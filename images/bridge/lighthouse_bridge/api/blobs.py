@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .. import messages as m
+from .. import tree_messages as m
 from ..blobs import MAX_BLOB_BYTES, blob_facts, pack_blob, put_blob, read_blob, read_blobs
 from ..credentials import Role
 from ..exchange import BYTES, MSGPACK, Reply, reply

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .. import messages as m
+from .. import tree_messages as m
 from ..clock import iso
 from ..credentials import Role
 from ..exchange import Reply, reply
+from ..messages import PageQuery
 from ..problems import Problem
 from ..route import Route
 
@@ -53,7 +54,7 @@ ROUTES = (
         path="/context",
         handle=listing,
         role=Role.EXPERT,
-        query=m.PageQuery,
+        query=PageQuery,
         summary="The latest context packages",
         answers={200: m.PackagesAnswer},
     ),

@@ -6,7 +6,7 @@ import hashlib
 import time
 from typing import TYPE_CHECKING
 
-from .. import messages as m
+from .. import event_messages as m
 from ..bounds import check_shape
 from ..chain import Head
 from ..clock import iso, parse_iso

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .. import messages as m
+from .. import tree_messages as m
 from ..blobs import MAX_BLOB_BYTES, pack_blob
 from ..clock import iso, now_us
 from ..credentials import Role

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .. import messages as m
+from .. import event_messages as m
 from ..clock import iso, now_us
 from ..credentials import Role
 from ..events import EventType

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .. import messages as m
+from .. import event_messages as m
 from ..credentials import Role
 from ..events import StreamLine
 from ..exchange import NDJSON, SSE, StreamReply

@@ -1,0 +1,98 @@
+"""The local cluster with the product's images on it, as commands and suites use it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ci import images as image_builds
+from ci import preflight, release, toolchain
+from ci.cache import locked
+from ci.cluster import addons, lifecycle
+from ci.cluster import node as nodes_module
+from ci.console import Failure, Steps, background
+from ci.settings import KUBECONFIG, LOCK, NAMESPACE, RELEASE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ci.cluster.network import Node
+
+
+def up(nodes: int, project: Path) -> release.Cluster:
+    """Start the cluster, install the chart with default values and load a source tree."""
+    wanted = lifecycle.nodes_of(nodes)
+    release.check_project(project)
+    preflight.check_machine()
+    with locked(LOCK), Steps() as steps:
+        cluster, product_images = start(steps, wanted)
+        with steps.step("helm install lighthouse"):
+            release.install(cluster, RELEASE, NAMESPACE, release.local_values(product_images))
+    load(cluster, project)
+    return cluster
+
+
+def up_bare(nodes: int) -> None:
+    """Start the cluster with DNS and storage only."""
+    preflight.check_machine()
+    with locked(LOCK), Steps() as steps:
+        start(steps, lifecycle.nodes_of(nodes), ())
+
+
+def start(
+    steps: Steps, wanted: list[Node], names: tuple[str, ...] = tuple(image_builds.PRODUCT)
+) -> tuple[release.Cluster, list[image_builds.Image]]:
+    """Start the cluster with DNS and storage unless it runs; returns it, and the named images on its nodes."""
+    preflight.install_packages(steps)
+    with background() as pool:  # Debian and Python packages come while Go compiles
+        tools = pool.submit(toolchain.helm_and_kubectl, steps)
+        base = pool.submit(image_builds.base_image, steps)
+        product = [pool.submit(_product, steps, name, base) for name in names]
+        built = {tool.name: toolchain.go_tool(tool, steps) for tool in toolchain.CLUSTER_TOOLS}
+        pause = image_builds.pause_image(steps)
+        coredns = image_builds.program_image(steps, "coredns", built["coredns"] / "coredns")
+        local_path = image_builds.program_image(
+            steps, "local-path-provisioner", built["local-path"] / "local-path-provisioner"
+        )
+        product_images = [image.result() for image in product]
+    node_programs = toolchain.bin_folder(built.values())
+    if not lifecycle.is_healthy(wanted, node_programs):
+        with steps.step("remove what an earlier cluster left") as step:
+            step.note(", ".join(lifecycle.remove()) or "nothing")
+        with steps.step(f"Kubernetes with {len(wanted)} node{'s' if len(wanted) > 1 else ''}"):
+            lifecycle.start(wanted, node_programs, tools.result() / "kubectl", pause.reference)
+    cluster = release.Cluster(tools.result(), KUBECONFIG)
+    kubectl = cluster.tools / "kubectl"
+    with steps.step("load images into the nodes") as step:
+        archives = [pause, coredns, local_path, base.result(), *product_images]
+        loaded = [
+            image_builds.import_into(node_programs / "ctr", nodes_module.socket(node), archives)
+            for node in wanted
+        ]
+        step.note(f"{sum(loaded)} new")
+    with steps.step("DNS and storage"):
+        addons.apply(kubectl, coredns=coredns, local_path=local_path, base=base.result())
+        addons.wait(kubectl)
+    return cluster, product_images
+
+
+def _product(steps: Steps, name: str, base: Any) -> image_builds.Image:
+    return image_builds.product_image(steps, name, base.result())
+
+
+def programs(steps: Steps) -> Path:
+    """The folder with the nodes' programs."""
+    return toolchain.bin_folder([toolchain.go_tool(tool, steps) for tool in toolchain.CLUSTER_TOOLS])
+
+
+def running() -> release.Cluster:
+    """The cluster that runs; raises `Failure` when none does."""
+    if not KUBECONFIG.exists():
+        raise Failure("No cluster runs: start one with 'make up'.")
+    return release.Cluster(toolchain.helm_and_kubectl(Steps(quiet=True)), KUBECONFIG)
+
+
+def load(cluster: release.Cluster, project: Path) -> None:
+    """Load a source tree into the bridge."""
+    address = release.service_url(release.bridge_service(cluster, RELEASE, NAMESPACE))
+    with release.role_key(cluster, RELEASE, NAMESPACE, "operator") as key:
+        release.load(address, key, project)

@@ -1,0 +1,156 @@
+"""The commands that prove, measure and compare: each leaves pytest's or the bench's own exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ci import images as image_builds
+from ci import local, preflight, proofs, rollout, toolchain
+from ci.cache import locked
+from ci.cluster import lifecycle
+from ci.cluster import node as nodes_module
+from ci.console import Failure, Steps, guarded
+from ci.operators import install as operator_installs
+from ci.settings import LOCK, ROOT
+
+PRODUCTION = ROOT / "tests" / "production"
+
+
+@click.command()
+@guarded
+def check() -> None:
+    """Prove offline what can be."""
+    with Steps() as steps:
+        helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
+        proofs.lint(steps, helm)
+    raise SystemExit(
+        proofs.pytest(
+            ["-m", "not live and not heavy and not scan and not replicas and not release", "-n", "2"],
+            helm=helm,
+            helm3=helm_3,
+            live=False,
+        )
+    )
+
+
+@click.command()
+@guarded
+def test_scan() -> None:
+    """Prove that the scanners find what is planted, and that a blind one fails the scan."""
+    with Steps() as steps:
+        helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
+        toolchain.go_tool(toolchain.TRIVY, steps)
+    raise SystemExit(proofs.pytest(["tests/scan", "-m", "scan"], helm=helm, helm3=helm_3, live=False))
+
+
+@click.command()
+@guarded
+def test_release() -> None:
+    """Prove a release: its signatures, and that it installs on a fresh cluster from its bundle and from a registry."""
+    with Steps() as steps:
+        preflight.install_packages(steps)
+        helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
+        for tool in (toolchain.TRIVY, toolchain.REGISTRY, toolchain.CRANE):
+            toolchain.go_tool(tool, steps)
+    raise SystemExit(proofs.pytest(["tests/release"], helm=helm, helm3=helm_3, live=False))
+
+
+@click.command()
+@click.option("--nodes", type=int, default=1, show_default=True)
+@click.option("--evidence", type=click.Path(path_type=Path), help="Write the table of evidence to a file.")
+@guarded
+def test(nodes: int, evidence: Path | None) -> None:
+    """Prove everything a change can break: offline first, then on the running cluster, which is started if need be."""
+    with Steps() as steps:
+        helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
+        proofs.lint(steps, helm)
+    local.up(nodes, ROOT)
+    wanted = "not replicas" if evidence else "not scan and not replicas and not release"
+    arguments = ["-m", wanted, *(["--evidence", str(evidence)] if evidence else [])]
+    raise SystemExit(proofs.pytest(arguments, helm=helm, helm3=helm_3, live=True))
+
+
+@click.command()
+@click.option("--nodes", type=int, default=1, show_default=True)
+@guarded
+def test_replicas(nodes: int) -> None:
+    """Prove on the running cluster that three bridges on a PostgreSQL and a Redis act as one."""
+    local.up(nodes, ROOT)
+    with Steps() as steps:
+        helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
+        stores = image_builds.stores_image(steps)
+        ctr = local.programs(steps) / "ctr"
+        for node in lifecycle.current():
+            image_builds.import_into(ctr, nodes_module.socket(node), [stores])
+    arguments = ["tests/live/test_replicas.py", "-m", "replicas", "--stores-image", stores.reference]
+    raise SystemExit(proofs.pytest(arguments, helm=helm, helm3=helm_3, live=True))
+
+
+@click.command()
+@click.option("--nodes", type=int, default=3, show_default=True)
+@click.option("--part", default="", help="Only this part of the production profile, such as postgres.")
+@guarded
+def test_production(nodes: int, part: str) -> None:
+    """Prove on a running cluster what the production profile stands on, with its servers failing."""
+    preflight.check_machine()
+    parts = sorted(path.name for path in PRODUCTION.iterdir() if (path / "conftest.py").exists())
+    if part and part not in parts:
+        raise Failure(f"PART is {part} and must be one of {', '.join(parts)}, or empty for all.")
+    with locked(LOCK), Steps() as steps:
+        helm_3 = toolchain.go_tool(toolchain.HELM3, steps)
+        cluster, _ = local.start(steps, lifecycle.nodes_of(nodes))
+        if part in {"", "postgres"}:
+            operator_installs.install_local(steps, cluster, local.programs(steps))
+    folder = str((PRODUCTION / part).relative_to(ROOT))
+    raise SystemExit(proofs.pytest([folder], helm=cluster.tools, helm3=helm_3, live=True))
+
+
+@click.command()
+@guarded
+def bench_harness() -> None:
+    """Compare the chart harness with helm-unittest: the same assertions on the same chart."""
+    with Steps() as steps:
+        programs = {
+            "HELM": toolchain.helm_and_kubectl(steps) / "helm",
+            "HELM_UNITTEST": toolchain.go_tool(toolchain.HELM_UNITTEST, steps) / "helm-unittest",
+        }
+    raise SystemExit(proofs.program(["tests/harness/bench.py"], programs))
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1)
+@guarded
+def bench_bridge(arguments: tuple[str, ...]) -> None:
+    """Put the bridge under load and compare it with a policy server that has the same rules."""
+    with Steps() as steps:
+        programs = {
+            "LOAD": toolchain.go_tool(toolchain.LOAD, steps) / "load",
+            "OPA": toolchain.go_tool(toolchain.OPA, steps) / "opa",
+            "PYTHONPATH": ROOT / "images" / "bridge",
+        }
+    raise SystemExit(proofs.program(["-m", "tests.bench.bridge", *arguments], programs))
+
+
+@click.command()
+@click.option("--day", type=int, required=True)
+@guarded
+def gate(day: int) -> None:
+    """Run the commands that show whether a day of the rollout has ended."""
+    with Steps() as steps:
+        tools, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
+    raise SystemExit(0 if rollout.run_gate(day, tools, helm_3) else 1)
+
+
+COMMANDS = (
+    check,
+    test,
+    test_scan,
+    test_release,
+    test_replicas,
+    test_production,
+    bench_harness,
+    bench_bridge,
+    gate,
+)
