@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lighthouse_harness.api_server import ApiServer, find_program
 from lighthouse_harness.model import Request
-from lighthouse_harness.render import ToolError
+from tests.policies.servers import server_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lighthouse_harness.api_server import ApiServer
     from lighthouse_harness.model import Render
     from lighthouse_harness.render import Renderer
 
@@ -75,15 +75,8 @@ def _render(renderer: Renderer) -> Render:
 @pytest.fixture(scope="module", name="server")
 def _server(render: Render) -> Iterator[ApiServer]:
     """An API server with the chart's namespaces and everything of the chart that gives rights."""
-    try:
-        programs = find_program("etcd"), find_program("kube-apiserver")
-    except ToolError as error:
-        pytest.skip(str(error))
-    with ApiServer(*programs) as server:
-        server.add_namespace("lighthouse", {})
-        for item in [*render.select("Namespace"), *(item for item in render.objects if item.group == RIGHTS)]:
-            answer = server.apply(item, dry_run=False)
-            assert answer.accepted, answer.message
+    rights = [item for item in render.objects if item.group == RIGHTS]
+    with server_with(("lighthouse",), [*render.select("Namespace"), *rights]) as server:
         yield server
 
 

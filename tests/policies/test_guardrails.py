@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lighthouse_harness.api_server import ApiServer, find_program
 from lighthouse_harness.editing import edited
 from lighthouse_harness.model import MISSING, Request, make_object, thaw
-from lighthouse_harness.render import ToolError
+from tests.policies.servers import server_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from lighthouse_harness.api_server import ApiServer
     from lighthouse_harness.model import Object, Render
     from lighthouse_harness.render import Renderer
 
@@ -172,17 +172,8 @@ def _render(renderer: Renderer) -> Render:
 @pytest.fixture(scope="module", name="server")
 def _server(render: Render) -> Iterator[ApiServer]:
     """An API server with the chart's namespaces and policies, and without its quotas and defaults."""
-    try:
-        programs = find_program("etcd"), find_program("kube-apiserver")
-    except ToolError as error:
-        pytest.skip(str(error))
-    with ApiServer(*programs) as server:
-        for name in (SPACE, "elsewhere"):
-            server.add_namespace(name, {})
-        policies = [item for item in render.objects if item.kind in POLICIES]
-        for item in [*render.select("Namespace"), *policies]:
-            answer = server.apply(item, dry_run=False)
-            assert answer.accepted, answer.message
+    policies = [item for item in render.objects if item.kind in POLICIES]
+    with server_with((SPACE, "elsewhere"), [*render.select("Namespace"), *policies]) as server:
         canary = make_object(_service(externalIPs=["192.0.2.1"]), SPACE)
         _eventually(lambda: not server.create(canary).accepted)
         yield server
