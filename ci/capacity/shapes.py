@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from ci.capacity.data import Review, Share, read_review
+from ci.chart.site import OPERATED, SITE
 from ci.settings import NAMESPACE, RELEASE, ROOT
 from lighthouse_harness.capacity import GIB, HOSTNAME, Apart, Demand, demands
 from lighthouse_harness.model import Request
@@ -18,14 +19,21 @@ if TYPE_CHECKING:
 
 CHART = ROOT / "charts" / "lighthouse"
 # The profiles that docs/capacity.md shows; `make capacity` knows all of them.
-SHOWN = ("default",)
+SHOWN = ("default", "production")
 
 
 def rendered(values: tuple[Path, ...] = (), helm: Path | None = None) -> tuple[Demand, ...]:
     """What the chart with these values files needs; `helm` is the folder with the program."""
     if helm is not None:
         os.environ["HELM"] = str(helm / "helm")
-    request = Request(CHART, values, release=RELEASE, namespace=NAMESPACE, kubernetes="1.37.0")
+    request = Request(
+        CHART,
+        (SITE, *values),
+        release=RELEASE,
+        namespace=NAMESPACE,
+        kubernetes="1.37.0",
+        api_versions=OPERATED,
+    )
     return demands(Renderer().render(request))
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from ci.chart.flows import flows_section, read_flows
 from ci.chart.guardrails import access_section, guardrails_section
+from ci.chart.moved import admit_moved, read_moved
 from ci.chart.readme import values_section
 from ci.chart.schema import component_schema, umbrella_schema
 from ci.chart.values import ValuesError, read_values
@@ -35,12 +36,16 @@ def generated(chart: Path) -> dict[Path, str]:
 
     values = read_values(chart / "values.yaml")
     schema = umbrella_schema("lighthouse", values, components, libraries, definitions)
+    moved = read_moved(chart / "files" / "moved.yaml")
+    admit_moved(schema, moved)
     files = {chart / "values.schema.json": _json(schema)}
     sections = [values_section("lighthouse", "What components share, and which are installed.", values)]
     for name in components:
         folder = chart / "charts" / name
         values = read_values(folder / "values.yaml")
-        files[folder / "values.schema.json"] = _json(component_schema(name, values, definitions))
+        schema = component_schema(name, values, definitions)
+        admit_moved(schema, moved, f"{name}.")
+        files[folder / "values.schema.json"] = _json(schema)
         sections.append(values_section(name, subcharts[name]["description"], values, f"{name}."))
 
     readme = (HERE / "readme.md").read_text()

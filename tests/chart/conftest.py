@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ci.chart.site import OPERATED, SITE
 from lighthouse_harness.model import Request
 from lighthouse_harness.schemas import kubernetes_versions
 from lighthouse_harness.waivers import Waivers, read_waivers
@@ -21,16 +22,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "lighthouse"
 HERE = Path(__file__).resolve().parent
-SITE = HERE / "site.yaml"
-"""What only a site knows and the shipped profiles leave out."""
-
-
-OPERATED = (
-    "postgresql.cnpg.io/v1/Cluster",
-    "barmancloud.cnpg.io/v1/ObjectStore",
-    "monitoring.coreos.com/v1/PodMonitor",
-)
-"""APIs of operators that the production profiles need of a cluster."""
 
 
 def shipped_profiles() -> tuple[str, ...]:

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ci.chart.flows import read_flows
+from ci.chart.site import OPERATED
 from lighthouse_harness.model import Object, Render, Request
 from lighthouse_harness.network_endpoints import Port, outside
 from lighthouse_harness.network_environment import default_environment, workload
 from lighthouse_harness.network_flows import parse_flows
 from lighthouse_harness.reachability import Network, network_of
 
-from .conftest import CHART, OPERATED
+from .conftest import CHART
 
 if TYPE_CHECKING:
     from ci.chart.flows import Party

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from ci.chart.flows import read_flows
+from ci.chart.site import OPERATED
 from ci.chart.values import ValuesError
 from lighthouse_harness.manifests import merge
 from lighthouse_harness.model import Object, Render, make_object, thaw
@@ -19,7 +20,7 @@ from lighthouse_harness.network_rules import isolation
 from lighthouse_harness.reachability import Network, network_of, other_ports
 from tests.chart.chart_render import RefusedError, helm, helms
 
-from .conftest import CHART, OPERATED, helm_majors, shipped_profiles
+from .conftest import CHART, helm_majors, shipped_profiles
 from .flow_scenarios import (
     COMPONENTS,
     EXTERNAL,

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from ci.chart.site import OPERATED
 from lighthouse_harness.documents import walk
 from lighthouse_harness.findings import EmptySelectionError, Verdict
 from lighthouse_harness.gates import GATES
@@ -17,7 +18,7 @@ from lighthouse_harness.model import Request
 from lighthouse_harness.render import RenderError
 from lighthouse_harness.value_sets import Key, ValueSet, admitted, hostile, keys, refused
 
-from .conftest import CHART, OPERATED, WHOLE, profiles
+from .conftest import CHART, WHOLE, profiles
 from .test_profiles import SETTINGS
 
 if TYPE_CHECKING:

@@ -1,0 +1,15 @@
+"""What renders that nobody installs take a cluster and a site to be: the operators' APIs, and addresses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SITE = Path(__file__).resolve().parent / "site.yaml"
+"""What only a site knows and the shipped profiles leave out."""
+
+OPERATED = (
+    "postgresql.cnpg.io/v1/Cluster",
+    "barmancloud.cnpg.io/v1/ObjectStore",
+    "monitoring.coreos.com/v1/PodMonitor",
+)
+"""APIs of operators that the production profiles need of a cluster."""
