@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -145,8 +144,6 @@ class Bridge:
     def _committed(self, lines: list[StreamLine]) -> None:
         self.feed.publish(lines)
         self.bells.publish(lines)
-        for event_type, count in Counter(line.event_type for line in lines).items():
-            metrics.child(metrics.events_appended, event_type).inc(count)
         if any((line.aggregate_id or "").startswith(PROJECT_FOLDER) for line in lines):
             self._rules_touched.set()
 

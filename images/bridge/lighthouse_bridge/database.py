@@ -11,6 +11,7 @@ import asyncio
 import queue
 import threading
 from abc import ABC, abstractmethod
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -227,7 +228,7 @@ class Database(ABC):
         # Why the last commit failed, until one succeeds.
         self.trouble: str | None = None
         self._on_commit = on_commit
-        self._jobs: queue.Queue[Job | None] = queue.Queue(QUEUE)
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._order = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._readers = ThreadPoolExecutor(READERS, "store-reader")
@@ -242,7 +243,7 @@ class Database(ABC):
 
     async def close(self) -> None:
         """Finish queued writes and close the store."""
-        await asyncio.to_thread(self._jobs.put, None)
+        self._jobs.put(None)
         await asyncio.to_thread(self._writer.join)
         self._readers.shutdown(wait=True, cancel_futures=True)
 
@@ -251,11 +252,10 @@ class Database(ABC):
 
         An exception of `work` undoes it alone. Raises StoreUnavailableError when nothing could be written.
         """
+        if self._jobs.qsize() >= QUEUE:
+            raise StoreUnavailableError(f"{QUEUE} writes are waiting already; try again later")
         job = Job(work, asyncio.get_running_loop(), self.ERRORS)
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full:
-            raise StoreUnavailableError(f"{QUEUE} writes are waiting already; try again later") from None
+        self._jobs.put(job)
         result: T = await job.future
         return result
 
@@ -306,6 +306,16 @@ class Database(ABC):
             if jobs:
                 self._commit(jobs)
         self._shut()
+
+    def _succeeded(self, batch: Batch, jobs: list[Job], seconds: float) -> None:
+        """Count a commit that is durable, hand on its events and settle its writes."""
+        self.trouble = None
+        metrics.store_ready.set(1)
+        metrics.commit_seconds.observe(seconds)
+        metrics.commit_jobs.observe(len(jobs))
+        for event_type, count in Counter(row[2] for row in batch.rows).items():
+            metrics.child(metrics.events_appended, event_type).inc(count)
+        self._publish(batch.lines, jobs, batch.head.sequence)
 
     def _publish(self, lines: Iterable[StreamLine], jobs: list[Job], head: int) -> None:
         """Hand on the events that were not handed on yet, then settle the writes."""

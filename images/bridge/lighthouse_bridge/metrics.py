@@ -46,7 +46,7 @@ rules_broken = Gauge(
 )
 events_appended = Counter(
     "lighthouse_bridge_events_appended",
-    "Events durably appended.",
+    "Events that this bridge durably appended.",
     ("event_type",),
     registry=REGISTRY,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,8 @@ CONNECT_SECONDS = 3
 STATEMENT_SECONDS = 30
 # A bridge that was cut off holds the commit lock until the server notices.
 IDLE_SECONDS = 5
+# How often the files are looked at: they change with a rotation, and a commit takes less than a look.
+LOOK_SECONDS = 1.0
 _PLACEHOLDER = re.compile(r"\?|:([a-z_]+)|%")
 
 
@@ -45,20 +48,26 @@ class PostgresSettings:
         return [self.secret_dir / "username", self.secret_dir / "password", *tls]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Opened:
     """A connection, and what the files were like when it was made."""
 
     raw: Raw
     fingerprint: tuple[Any, ...]
     connection: PostgresConnection = field(init=False)
+    looked: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "connection", PostgresConnection(self.raw))
+        self.connection = PostgresConnection(self.raw)
 
     def is_usable(self, settings: PostgresSettings) -> bool:
-        """Whether it lives and was made with the files as they are now."""
-        return not self.raw.closed and self.fingerprint == fingerprint(settings)
+        """Whether it lives and was made with the files as they were within the last second."""
+        if self.raw.closed:
+            return False
+        if time.monotonic() < self.looked + LOOK_SECONDS:
+            return True
+        self.looked = time.monotonic()
+        return self.fingerprint == fingerprint(settings)
 
 
 def fingerprint(settings: PostgresSettings) -> tuple[Any, ...]:

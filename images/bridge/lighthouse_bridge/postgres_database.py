@@ -1,14 +1,11 @@
-"""The store in PostgreSQL, for any number of bridges.
+"""The store in PostgreSQL, for any number of bridges; `postgres_commits` says how they keep one order.
 
-A commit takes one advisory lock, reads where the store ends, appends and commits, so that sequences, the hash chain
-and the order in which commits become visible are one and the same: no event appears below one that was seen. The
-lock is the transaction's, so a bridge that dies gives it back. Other bridges hear of a commit by a notification, and
-look for themselves every two seconds, so that nothing is missed when one is lost.
+Other bridges hear of a commit by a notification, and look for themselves every two seconds, so that nothing is missed
+when one is lost.
 """
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 from contextlib import suppress
@@ -18,41 +15,22 @@ import psycopg
 
 from . import metrics
 from .chain import Head
-from .database import BATCH_ROWS, HEAD, INSERT, Batch, Connection, Database, Job
+from .database import BATCH_ROWS, HEAD, Batch, Connection, Database, Job
 from .events import StreamLine, read_line
 from .logs import log
-from .postgres_connection import Opened, PostgresSettings, connect, translate, upgrade
+from .postgres_commits import CHANNEL, MovedError, Sent, Writer
+from .postgres_connection import Opened, PostgresSettings, connect, upgrade
 from .problems import StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
-COMMIT_LOCK = 0x6C686576
-CHANNEL = "lighthouse_events"
 LOOK_SECONDS = 2.0
 LISTEN_SECONDS = 0.5
+OWN_SECONDS = 0.002
 _PAGE = 1_000
 _WRITER_KEPT_US = 7 * 86_400 * 1_000_000
-# One clock for all bridges, the server's, and this bridge's own mark, though there is no event yet.
-_HEAD = (
-    "SELECT h.*, (SELECT token FROM store_writers WHERE writer_id = %s), "  # noqa: S608 - made of constants
-    "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint "
-    f"FROM (SELECT 1) one LEFT JOIN ({HEAD}) h ON true"
-)
-_TOKEN = (
-    "INSERT INTO store_writers (writer_id, token, updated_us) VALUES (%s, %s, %s) "  # noqa: S105 - a statement
-    "ON CONFLICT (writer_id) DO UPDATE SET token = excluded.token, updated_us = excluded.updated_us"
-)
-
-
-class _Sent:
-    """A commit that was sent: its token is stored with it, which tells afterwards whether it was made."""
-
-    def __init__(self, batch: Batch, jobs: list[Job]) -> None:
-        self.token = secrets.token_hex(8)
-        self.batch = batch
-        self.jobs = jobs
 
 
 class PostgresDatabase(Database):
@@ -65,10 +43,12 @@ class PostgresDatabase(Database):
     def __init__(self, settings: PostgresSettings, on_commit: Callable[[list[StreamLine]], None]) -> None:
         super().__init__(f"the database {settings.database} at {settings.hosts}", on_commit)
         self._settings = settings
-        self._writer_id = secrets.token_hex(8)
+        self._commits = Writer(self.name)
         self._opened: Opened | None = None
+        # The server's process that this bridge commits with, and whose notifications are no news here.
+        self._own_pid = 0
         self._down_since: float | None = None
-        self._uncertain: _Sent | None = None
+        self._uncertain: Sent | None = None
         self._known = False
         self._closing = threading.Event()
         self._listener = threading.Thread(target=self._listen, name="store-listener", daemon=True)
@@ -124,6 +104,10 @@ class PostgresDatabase(Database):
             started = time.perf_counter()
             try:
                 sent = self._attempt(self._usable(), jobs)
+            except MovedError:
+                self._commits.forget(others=True)
+                self._uncertain = None
+                continue
             except (*self.ERRORS, StoreUnavailableError) as error:
                 self._note(error, len(jobs))
                 if time.monotonic() - (self._down_since or 0) >= self._settings.retry_seconds:
@@ -144,45 +128,28 @@ class PostgresDatabase(Database):
                 self._note(error, len(jobs))
                 self._give_up(jobs)
                 return
-            self._down_since = self.trouble = self._uncertain = None
-            metrics.store_ready.set(1)
-            metrics.commit_seconds.observe(time.perf_counter() - started)
-            metrics.commit_jobs.observe(len(sent.jobs))
-            self._publish(sent.batch.lines, sent.jobs, sent.batch.head.sequence)
+            self._down_since = self._uncertain = None
+            self._succeeded(sent.batch, sent.jobs, time.perf_counter() - started)
             jobs = [job for job in jobs if job not in sent.jobs]
 
-    def _attempt(self, opened: Opened, jobs: list[Job]) -> _Sent:
-        raw = opened.raw
-        with raw.pipeline():
-            raw.execute("BEGIN")
-            raw.execute("SELECT pg_advisory_xact_lock(%s)", (COMMIT_LOCK,))
-            cursor = raw.execute(_HEAD, (self._writer_id,))
-            row = cursor.fetchone()
-        if row is None:
-            raise StoreUnavailableError(f"{self.name} does not say where it ends")
-        head = Head(*row[:3]) if row[0] is not None else Head()
-        self._require_forward(head)
-        if self._uncertain is not None and self._uncertain.token == row[3]:
-            raw.execute("ROLLBACK")
-            return self._uncertain
-        self._uncertain = None
-        missed = self._missed(opened.connection, head)
-        batch = Batch(opened.connection, head, max(row[4], head.timestamp_us))
+    def _attempt(self, opened: Opened, jobs: list[Job]) -> Sent:
+        if self._uncertain is not None:
+            if self._commits.was_made(opened.raw, self._uncertain):
+                return self._uncertain
+            self._uncertain = None
+        commit = self._commits.begin(opened, self.last_sequence)
+        missed = self._missed(opened.connection, commit.end) if commit.locked else []
+        batch = commit.batch()
         taken: list[Job] = []
         for job in jobs:
             if len(batch.rows) >= BATCH_ROWS:
                 break
             taken.append(job)
             if not job.future.cancelled():
-                self._run_job(raw, batch, job)
+                self._run_job(opened.raw, batch, job)
         batch.lines = missed + batch.lines
-        self._uncertain = _Sent(batch, taken)
-        with raw.pipeline():
-            if batch.rows:
-                raw.cursor().executemany(translate(INSERT).encode(), batch.rows)
-                raw.execute("SELECT pg_notify(%s, %s)", (CHANNEL, str(batch.head.sequence)))
-            raw.execute(_TOKEN, (self._writer_id, self._uncertain.token, batch.now_us))
-            raw.execute("COMMIT")
+        self._uncertain = Sent(batch, taken)
+        commit.send(self._uncertain)
         return self._uncertain
 
     def _run_job(self, raw: Any, batch: Batch, job: Job) -> None:
@@ -194,9 +161,13 @@ class PostgresDatabase(Database):
 
     def _missed(self, connection: Connection, head: Head) -> list[StreamLine]:
         """What other bridges committed and the listener did not hand on yet."""
+        self._require_forward(head)
         if not self._known:
             self._known, self.last_sequence = True, head.sequence
-        return _read_lines(connection, self.last_sequence, head.sequence)
+        missed = _read_lines(connection, self.last_sequence, head.sequence)
+        if missed:
+            self._commits.forget(others=True)
+        return missed
 
     def _require_forward(self, head: Head) -> None:
         if self._known and head.sequence < self.last_sequence:
@@ -215,7 +186,7 @@ class PostgresDatabase(Database):
             except BaseException:
                 opened.raw.close()
                 raise
-            self._opened = opened
+            self._opened, self._own_pid = opened, opened.raw.info.backend_pid
         return self._opened
 
     def _prepare(self, opened: Opened) -> None:
@@ -264,6 +235,7 @@ class PostgresDatabase(Database):
             with suppress(psycopg.Error):
                 self._opened.raw.close()
         self._opened = None
+        self._commits.forget()
 
     def _shut(self) -> None:
         self._drop()
@@ -283,8 +255,13 @@ class PostgresDatabase(Database):
     def _follow(self, opened: Opened) -> None:
         looked = 0.0
         while not self._closing.is_set() and opened.is_usable(self._settings):
-            told = list(opened.raw.notifies(timeout=LISTEN_SECONDS, stop_after=1))
-            news = any(int(notice.payload) > self.last_sequence for notice in told)
+            notices = list(opened.raw.notifies(timeout=LISTEN_SECONDS, stop_after=1))
+            news = any(
+                notice.pid != self._own_pid and int(notice.payload) > self.last_sequence for notice in notices
+            )
+            if not news:
+                # This bridge's own come with every commit: hear of many at once.
+                self._closing.wait(OWN_SECONDS)
             if self._known and (news or time.monotonic() >= looked + LOOK_SECONDS):
                 self._catch_up(opened.connection)
                 looked = time.monotonic()

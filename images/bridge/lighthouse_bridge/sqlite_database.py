@@ -152,11 +152,7 @@ class SqliteDatabase(Database):
                 return
             done, jobs = jobs[:taken], jobs[taken:]
             self._head = batch.head
-            self.trouble = None
-            metrics.store_ready.set(1)
-            metrics.commit_seconds.observe(time.perf_counter() - started)
-            metrics.commit_jobs.observe(len(done))
-            self._publish(batch.lines, done, batch.head.sequence)
+            self._succeeded(batch, done, time.perf_counter() - started)
 
     def _fail(self, jobs: list[Job], error: Exception) -> None:
         metrics.store_failures.inc()
