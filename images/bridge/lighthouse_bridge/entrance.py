@@ -9,8 +9,7 @@ from . import metrics
 from .clients import client_of
 from .exchange import bearer_of
 from .problems import Problem
-from .shared import SharedAwayError
-from .signatures import HEADER, NONCE_SECONDS, check
+from .signatures import HEADER, check, use_nonce
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +56,7 @@ async def enter(
 
 
 async def require_signature(bridge: Bridge, call: Call) -> None:
-    """Raise Problem 401 unless the message is signed by its session, in time, and new; 503 when that is unknown."""
+    """Raise Problem 401 unless the message is signed by its session, in time, and new."""
     session = call.session
     message = (session.agent_id, call.scope["method"], call.scope["path"], call.raw_body)
     nonce = check(
@@ -67,13 +66,7 @@ async def require_signature(bridge: Bridge, call: Call) -> None:
         time.time(),
         lambda kind: metrics.violations.labels(kind).inc(),
     )
-    try:
-        fresh = await bridge.shared.claim(f"nonce:{session.session_id}:{nonce}", NONCE_SECONDS)
-    except SharedAwayError as error:
-        # Without what bridges share this could be a repetition.
-        raise Problem(
-            503, f"The bridge cannot tell whether the message is new: {error}.", (("Retry-After", "1"),)
-        ) from None
+    fresh = await bridge.database.write(lambda t: use_nonce(t, session.session_id, nonce))
     if not fresh:
         metrics.violations.labels("replayed_message").inc()
         raise Problem(401, "The message was sent before; sign each message with a nonce of its own.")

@@ -18,7 +18,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from .breakers import Breaker
 from .logs import log
@@ -40,6 +40,8 @@ GENERATION_SECONDS = 1.0
 PROBE_SECONDS = 0.4
 LISTEN_SECONDS = 5.0
 _CALLS = 32
+# The second is not one of the first.
+AWAY = (RedisError, RedisClusterException, OSError, TimeoutError)
 # The generic cell rate algorithm in one step, by the server's clock, which all bridges share. Numbers are written
 # with %.0f: Lua would round a time in microseconds to 14 digits.
 _RATE_SCRIPT = """
@@ -97,15 +99,9 @@ class RedisShared:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with suppress(RedisError, OSError, TimeoutError):
+        with suppress(*AWAY):
             async with asyncio.timeout(self._seconds):
                 await self._client.aclose()
-
-    async def claim(self, name: str, seconds: float) -> bool:
-        """As Shared says."""
-        milliseconds = math.ceil(seconds * 1000)
-        key = _key("once", name)
-        return await self._call(lambda: self._client.set(key, b"1", nx=True, px=milliseconds)) is not None
 
     async def wait_for(self, name: str, rate: Rate) -> float:
         """As Shared says."""
@@ -129,7 +125,6 @@ class RedisShared:
     async def forget(self, name: str) -> None:
         """As Shared says."""
         await self._call(lambda: self._client.delete(_key("value", name)))
-        await self._call(lambda: self._client.delete(_key("once", name)))
 
     def generation(self) -> str | None:
         """As Shared says."""
@@ -156,7 +151,7 @@ class RedisShared:
             raise SharedAwayError(f"Redis is away: {self._reason}")
         try:
             return await self._within_time(work)
-        except (RedisError, OSError, TimeoutError) as error:
+        except AWAY as error:
             self._failed(error)
             raise SharedAwayError(f"Redis is away: {self._reason}") from None
 
@@ -173,7 +168,7 @@ class RedisShared:
         asked = time.monotonic()
         try:
             mark = await self._within_time(self._read_mark)
-        except (RedisError, OSError, TimeoutError) as error:
+        except AWAY as error:
             self._failed(error)
             return
         self._mark, self._mark_at = mark, asked
@@ -201,7 +196,7 @@ class RedisShared:
                         message = await pubsub.get_message(timeout=LISTEN_SECONDS)
                         if message is not None:
                             self._hear(bytes(message["data"]).decode())
-            except (RedisError, OSError, TimeoutError) as error:
+            except AWAY as error:
                 log.debug("announcements not heard", reason=str(error))
             await asyncio.sleep(PROBE_SECONDS)
 

@@ -59,10 +59,6 @@ class Shared(Protocol):
         """End all connections."""
         ...
 
-    async def claim(self, name: str, seconds: float) -> bool:
-        """Whether this is the first claim of `name` within `seconds`: True for exactly one of all callers."""
-        ...
-
     async def wait_for(self, name: str, rate: Rate) -> float:
         """Count one more of `name` and return 0.0, or count nothing and return the seconds until one is free."""
         ...
@@ -76,7 +72,7 @@ class Shared(Protocol):
         ...
 
     async def forget(self, name: str) -> None:
-        """Forget a value and end the claim of that name."""
+        """Forget a value."""
         ...
 
     def generation(self) -> str | None:
@@ -117,13 +113,6 @@ class LocalShared:
     async def close(self) -> None:
         """Nothing to end."""
 
-    async def claim(self, name: str, seconds: float) -> bool:
-        """As Shared says."""
-        if self._value(f"once:{name}") is not None:
-            return False
-        self._put(f"once:{name}", b"1", seconds)
-        return True
-
     async def wait_for(self, name: str, rate: Rate) -> float:
         """As Shared says."""
         return self.take(name, rate)
@@ -145,17 +134,16 @@ class LocalShared:
 
     async def recall(self, name: str) -> bytes | None:
         """As Shared says."""
-        return self._value(f"value:{name}")
+        return self._value(name)
 
     async def keep(self, name: str, value: bytes, seconds: float) -> None:
         """As Shared says."""
         if len(value) <= MAX_VALUE_BYTES:
-            self._put(f"value:{name}", value, seconds)
+            self._put(name, value, seconds)
 
     async def forget(self, name: str) -> None:
         """As Shared says."""
-        self._values.pop(f"value:{name}", None)
-        self._values.pop(f"once:{name}", None)
+        self._values.pop(name, None)
 
     def generation(self) -> str | None:
         """As Shared says."""

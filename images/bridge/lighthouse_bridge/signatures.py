@@ -1,4 +1,4 @@
-"""Signed messages: what a thief who overheard one request cannot send again, or change. Pure.
+"""Signed messages: what a thief who overheard one request cannot send again, or change.
 
 A signature is `nonce:unix:hmac`: 32 hex digits that are used once, whole seconds since the epoch, and the
 HMAC-SHA-256, keyed by the session token, over agent, nonce, seconds, method, path and the body's SHA-256.
@@ -16,11 +16,14 @@ from .problems import Problem
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .database import Transaction
+
 HEADER = "x-lighthouse-signature"
 # How far the clocks of agent and bridge may differ, in seconds.
 TOLERANCE_SECONDS = 300
-# A nonce is remembered for as long as any signature with it could still be taken.
-NONCE_SECONDS = 2 * TOLERANCE_SECONDS + 1
+# A nonce is remembered for as long as any bridge could still take a signature with it, whose clock may be off from
+# the store's by as much again.
+NONCE_US = 4 * TOLERANCE_SECONDS * 1_000_000
 PATTERN = r"^[0-9a-f]{32}:[0-9]{1,12}:[0-9a-f]{64}$"
 _FORM = re.compile(PATTERN, re.ASCII)
 
@@ -64,3 +67,15 @@ def check(
             f"{TOLERANCE_SECONDS} s are tolerated: set the clock, then sign again.",
         )
     return nonce
+
+
+def use_nonce(transaction: Transaction, session_id: str, nonce: str) -> bool:
+    """Whether this session uses the nonce for the first time. Kept in the store, it is remembered over restarts of
+    everything."""
+    connection, now = transaction.connection, transaction.now_us
+    connection.execute("DELETE FROM nonces WHERE expires_us <= ?", (now,))
+    used = connection.execute(
+        "INSERT INTO nonces (session_id, nonce, expires_us) VALUES (?,?,?) ON CONFLICT DO NOTHING",
+        (session_id, nonce, now + NONCE_US),
+    )
+    return used.rowcount == 1

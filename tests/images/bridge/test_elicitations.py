@@ -3,6 +3,7 @@
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -197,6 +198,17 @@ def test_a_message_that_is_sent_again_is_refused(asker: Agent, addressee: Agent)
     body, nonce, unix = question(asker, addressee), secrets.token_hex(16), time.time()
     assert asker.send("/elicitation/create", body, nonce=nonce, unix=unix).status_code == 200
     again = asker.send("/elicitation/create", body, nonce=nonce, unix=unix)
+    assert (again.status_code, "sent before" in again.json()["detail"]) == (401, True)
+
+
+def test_a_message_that_is_sent_again_after_a_restart_is_refused(start_bridge: Callable[..., Bridge]) -> None:
+    own = start_bridge()
+    asker, addressee = own.join("builder"), own.join("expert")
+    body, nonce, unix = question(asker, addressee), secrets.token_hex(16), time.time()
+    assert asker.send("/elicitation/create", body, nonce=nonce, unix=unix).status_code == 200
+    own.kill()
+    own.start()
+    again = Agent(own, asker.agent_id, asker.token).send("/elicitation/create", body, nonce=nonce, unix=unix)
     assert (again.status_code, "sent before" in again.json()["detail"]) == (401, True)
 
 

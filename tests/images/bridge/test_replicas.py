@@ -1,6 +1,8 @@
 """Three bridges on one PostgreSQL and one Redis act as one, whichever of them is asked."""
 
 import random
+import re
+import secrets
 import signal
 import threading
 import time
@@ -55,6 +57,11 @@ def status(bridge: Bridge, agent: Agent) -> int:
     return bridge.http.get("/experts", headers=agent.headers).status_code
 
 
+def metrics(bridge: Bridge) -> str:
+    """What Prometheus would read."""
+    return bridge.http.get(f"http://127.0.0.1:{bridge.metrics_port}/metrics").text
+
+
 def end(bridge: Bridge, agent: Agent) -> int:
     return bridge.http.post("/session/end", headers=agent.headers).status_code
 
@@ -92,6 +99,47 @@ def test_without_redis_sessions_work_and_end_on_all_within_a_second(
     finally:
         if number == signal.SIGSTOP:
             redis.signal(signal.SIGCONT)
+
+
+def test_a_signed_message_counts_once_on_all_bridges_whatever_redis_forgets(
+    bridges: list[Bridge], redis: Server
+) -> None:
+    asker, addressee = bridges[0].join("builder"), bridges[0].join("expert")
+    body = {
+        "from_agent": asker.agent_id,
+        "to_agent": addressee.agent_id,
+        "message": "Is it safe?",
+        "schema": {"type": "object", "properties": {"safe": {"type": "boolean"}}},
+    }
+
+    def send(nonce: str) -> list[int]:
+        elsewhere = [Agent(bridge, asker.agent_id, asker.token) for bridge in bridges]
+        return [agent.send("/elicitation/create", body, nonce=nonce).status_code for agent in elsewhere]
+
+    first, second = secrets.token_hex(16), secrets.token_hex(16)
+    assert send(first) == [200, 401, 401]
+    redis.stop()
+    assert send(first) == [401] * 3
+    assert send(second) == [200, 401, 401]
+    redis.start()
+    for bridge in bridges:
+        bridge.wait_for(lambda bridge=bridge: 'circuit_open{tier="redis"} 0.0' in metrics(bridge))
+    assert send(first) + send(second) == [401] * 6
+
+
+def test_each_bridge_counts_the_events_that_it_appended_itself(bridges: list[Bridge]) -> None:
+    def counted(bridge: Bridge) -> float:
+        pattern = r'lighthouse_bridge_events_appended_total\{event_type="custom"\} (\S+)'
+        return sum(map(float, re.findall(pattern, metrics(bridge))))
+
+    agents = [bridge.join("builder") for bridge in bridges[:2]]
+    for agent, count in zip(agents, (3, 4), strict=True):
+        for _ in range(count):
+            assert agent.post("/events", {"event_type": "custom", "data": {}}).status_code == 200
+    last = max(bridge.sequence() for bridge in bridges)
+    for bridge in bridges:
+        bridge.wait_for(lambda bridge=bridge: bridge.sequence() == last)
+    assert [counted(bridge) for bridge in bridges] == [3, 4, 0]
 
 
 def test_an_expert_on_one_bridge_answers_what_came_in_on_another(bridges: list[Bridge]) -> None:

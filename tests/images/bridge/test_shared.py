@@ -88,30 +88,6 @@ def unique(name: str) -> str:
     return f"{name}-{time.monotonic_ns()}"
 
 
-def test_exactly_one_of_many_claims_is_the_first(make: Make) -> None:
-    async def work(first: Shared, second: Shared) -> None:
-        for n in range(20):
-            name = unique(f"nonce-{n}")
-            claims = [(first, second)[i % 2].claim(name, 30) for i in range(10)]
-            assert sorted(await asyncio.gather(*claims)) == [False] * 9 + [True]
-
-    run(make, work)
-
-
-def test_a_claim_ends_with_its_time_or_when_forgotten(make: Make) -> None:
-    async def work(first: Shared, second: Shared) -> None:
-        brief, long = unique("brief"), unique("long")
-        assert await first.claim(brief, 0.05)
-        assert await first.claim(long, 30)
-        await asyncio.sleep(0.1)
-        assert await second.claim(brief, 30)
-        assert not await second.claim(long, 30)
-        await first.forget(long)
-        assert await second.claim(long, 30)
-
-    run(make, work)
-
-
 def test_a_rate_admits_its_burst_and_then_its_pace(make: Make) -> None:
     async def work(first: Shared, second: Shared) -> None:
         name, rate = unique("rate"), Rate(count=20, seconds=1, burst=10)
@@ -195,11 +171,11 @@ def test_memory_is_bounded_in_process() -> None:
     async def work() -> None:
         alone = LocalShared(entries=100)
         for n in range(1000):
-            await alone.claim(f"c{n}", 60)
+            await alone.keep(f"v{n}", b"x", 60)
             await alone.wait_for(f"r{n}", Rate(1, 60, 1))
-        assert not await alone.claim("c999", 60)
+        assert await alone.recall("v999") == b"x"
         assert await alone.wait_for("r999", Rate(1, 60, 1)) > 0
-        assert await alone.claim("c1", 60)
+        assert await alone.recall("v1") is None
 
     asyncio.run(work())
 
@@ -214,7 +190,6 @@ def test_when_redis_is_away_calls_fail_soon_and_work_again_when_it_is_back(tmp_p
         with standalone(tmp_path) as server:
             shared = RedisShared(settings(server, seconds=0.3))
             await shared.start()
-            assert await shared.claim("a", 60)
             names = [f"n{n}" for n in range(200)]
             for name in names:
                 await shared.keep(name, name.encode(), 60)
@@ -240,8 +215,6 @@ def test_when_redis_is_away_calls_fail_soon_and_work_again_when_it_is_back(tmp_p
             # No answer that came too late is taken for that of another call.
             answers = await asyncio.gather(*map(shared.recall, names))
             assert answers == [None if how == "killed" else name.encode() for name in names]
-            # What a server that lost its memory forgot is no claim any more: who uses claims asks the store too.
-            assert await shared.claim("a", 60) is (how == "killed")
             heard: list[str] = []
             shared.listen("session", heard.append)
 
@@ -262,14 +235,46 @@ def test_a_bridge_starts_while_redis_is_away_and_finds_it_later(tmp_path: Path) 
         shared = RedisShared(settings(server, seconds=0.3))
         await shared.start()
         with away():
-            await shared.claim("a", 60)
+            await shared.keep("a", b"x", 60)
         server.start()
         try:
             await until(lambda: shared.generation() is not None, 10)
-            assert await shared.claim("a", 60)
+            await shared.keep("a", b"x", 60)
         finally:
             await shared.close()
             server.stop()
+
+    asyncio.run(work())
+
+
+def test_a_cluster_that_is_gone_is_away_until_it_is_back(tmp_path: Path) -> None:
+    async def work(servers: list[Server]) -> None:
+        shared = RedisShared(settings(servers[0], in_cluster=True, seconds=0.5))
+        for server in servers:
+            server.stop()
+        await shared.start()
+        for _ in range(3):
+            with away():
+                await shared.recall("a")
+            await asyncio.sleep(0.5)
+        for server in servers:
+            server.start()
+        await until(lambda: shared.generation() is not None, 40)
+        await shared.keep("a", b"x", 60)
+        await shared.close()
+
+    with cluster(tmp_path) as servers:
+        asyncio.run(work(servers))
+
+
+def test_a_server_that_is_no_cluster_is_away_for_who_expects_one(tmp_path: Path) -> None:
+    async def work() -> None:
+        with standalone(tmp_path) as server:
+            shared = RedisShared(settings(server, in_cluster=True))
+            await shared.start()
+            with away():
+                await shared.recall("a")
+            await shared.close()
 
     asyncio.run(work())
 
@@ -321,15 +326,15 @@ def test_a_rotated_password_is_read_from_its_file(tmp_path: Path) -> None:
         with standalone(tmp_path) as server:
             shared = RedisShared(settings(server))
             await shared.start()
-            assert await shared.claim("a", 60)
+            await shared.keep("a", b"x", 60)
             server.cli("acl", "setuser", ACL_USER, "resetpass", ">second-password")
             server.cli("client", "kill", "user", ACL_USER)
             await until(lambda: shared.generation() is None)
             with away():
-                await shared.claim("b", 60)
+                await shared.recall("a")
             server.password_file.write_text("second-password\n")
             await until(lambda: shared.generation() is not None)
-            assert not await shared.claim("a", 60)
+            assert await shared.recall("a") == b"x"
             await shared.close()
 
     asyncio.run(work())
@@ -346,7 +351,7 @@ def test_tls_needs_a_known_authority_and_the_client_s_certificate(tmp_path: Path
         shared = RedisShared(wanted)
         await shared.start()
         try:
-            return shared.generation() is not None and await shared.claim(str(wanted), 60)
+            return shared.generation() is not None and await shared.recall(str(wanted)) is None
         finally:
             await shared.close()
 
