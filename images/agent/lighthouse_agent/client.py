@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -181,6 +181,48 @@ class BridgeClient:
         """One authorized exchange, decoded as `kind`; the answer is at most `limit` bytes."""
         raw = self._authorized(method, path, body, accept, limit, "application/json")
         return self._decode(f"{method} {path}", raw, kind, accept)
+
+    def lines(self, path: str, kind: type[_Answer], *, silence: float) -> Iterator[tuple[bytes, _Answer]]:
+        """The lines of a GET whose answer goes on, as they come and decoded as `kind`, until the bridge ends it.
+
+        A bridge that says nothing for `silence` seconds is unreachable.
+        """
+        token = self._tokens.current() or self._open_session(None)
+        response = self._begin(path, token, silence)
+        if response.status == 401:
+            response.close()
+            response = self._begin(path, self._open_session(token), silence)
+        with response:
+            try:
+                if response.status != 200:
+                    self._check((response.status, self._read(response, "GET", path, _MAX_ANSWER)))
+                rest = b""
+                while chunk := response.read1(_READ_CHUNK, decode_content=False):
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    if len(rest) > _MAX_ANSWER:
+                        raise self._malformed(f"GET {path}", f"a line of more than {_MAX_ANSWER} bytes")
+                    for line in whole:
+                        yield line, self._decode(f"GET {path}", line, kind, "application/json")
+            except urllib3.exceptions.HTTPError as error:
+                raise self._unreachable("GET", path, _cause(error)) from None
+            finally:
+                # What is under way would be taken for the answer of the next request.
+                response.close()
+
+    def _begin(self, path: str, secret: str, silence: float) -> urllib3.BaseHTTPResponse:
+        self._secrets = (secret, *self._secrets[:3])
+        try:
+            return self._pool.request(
+                "GET",
+                self._settings.url + path,
+                headers={"User-Agent": "lighthouse-agent", "Authorization": f"Bearer {secret}"},
+                preload_content=False,
+                decode_content=False,
+                redirect=False,
+                timeout=urllib3.Timeout(connect=min(self._timeout, 5.0), read=silence),
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise self._unreachable("GET", path, _cause(error)) from None
 
     def _authorized(
         self, method: str, path: str, body: Body | None, accept: str, limit: int, content_type: str

@@ -3,14 +3,14 @@
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.images.agent.commands import assert_failed, lighthouse
-from tests.images.agent.support import Bridge
+from tests.images.agent.commands import LIGHTHOUSE, assert_failed, lighthouse
+from tests.images.agent.support import Bridge, get, process, wait_for
 
 pytestmark = pytest.mark.heavy  # starts dozens of processes
 
@@ -52,6 +52,49 @@ def test_events_are_found_followed_counted_and_exported(person: dict[str, str], 
     assert done.code == 0, done
     assert [event["sequence"] for event in rows(target.read_text())] == sequences
     assert_failed(lighthouse(person, "events", "export", str(target)), "exists")
+
+
+def test_a_tail_follows_the_stream_and_goes_on_where_it_was_when_the_bridge_is_back(
+    env: dict[str, str], stopped_bridge: Bridge, tmp_path: Path
+) -> None:
+    person = {
+        **env,
+        "LIGHTHOUSE_BRIDGE_URL": stopped_bridge.url,
+        "LIGHTHOUSE_KEY_FILE": str(stopped_bridge.key_file("operator")),
+        "LIGHTHOUSE_AGENT_ID": "olga",
+    }
+    said = {"all": tmp_path / "all", "some": tmp_path / "some"}
+
+    def validate(words: list[str]) -> None:
+        for word in words:
+            assert lighthouse(person, "validate", f"ls {word}").code == 0
+
+    def seen(name: str) -> list[dict[str, Any]]:
+        return rows(said[name].read_text().rpartition("\n")[0])
+
+    def streams() -> bool:
+        metrics = get(f"http://127.0.0.1:{stopped_bridge.metrics_port}/metrics")[1]
+        return b"lighthouse_bridge_stream_subscribers 2.0" in metrics
+
+    with ExitStack() as stack:
+        with stopped_bridge.running():
+            validate(["before"])
+            for name, filters in (("all", ()), ("some", ("--text", "wanted"))):
+                command = [*LIGHTHOUSE, "events", "tail", "--after", "0", *filters]
+                stack.enter_context(process(command, person, said[name]))
+            wait_for("two streams", streams)
+            validate(["wanted-1", "other-1"])
+        with stopped_bridge.running():
+            wait_for("two streams again", streams)
+            validate(["wanted-2", "other-2"])
+            head = stopped_bridge.ask("/events/head")["sequence"]
+            wait_for("the last event", lambda: seen("all")[-1]["sequence"] >= head)
+            stored = stopped_bridge.ask("/events?text=wanted")["events"]
+            wait_for("what was wanted", lambda: len(seen("some")) >= len(stored))
+        everything = [event["sequence"] for event in seen("all")]
+        assert everything == list(range(1, everything[-1] + 1))
+        assert seen("some") == stored
+        assert len(stored) >= 2
 
 
 def test_parquet_without_its_package_is_one_sentence(person: dict[str, str], tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -19,7 +18,12 @@ from lighthouse_agent.errors import AgentError, BridgeRefusedError, BridgeUnreac
 BROKEN = 2
 _PAGE = 5_000
 _LIMIT = 64 * 1024 * 1024
-_POLL_SECONDS = 0.5
+_RETRY_SECONDS = 0.5
+# The bridge says at least every five seconds that it lives.
+_SILENCE_SECONDS = 20.0
+_STREAM_FILTERS = frozenset({"types", "agents", "aggregates"})
+# Refusals that pass by themselves.
+_PASSING = frozenset({429, 503})
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -33,6 +37,13 @@ class Event(msgspec.Struct, frozen=True):
     agent_id: str | None
     aggregate_id: str | None
     data: msgspec.Raw
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A line of GET /events/stream: an event, or where the stream stands."""
+
+    sequence: int
+    event_id: str | None = None
 
 
 class Events(msgspec.Struct, frozen=True):
@@ -140,19 +151,21 @@ def tail(access: Access, /, *, once: bool, after: int | None, **filters: Any) ->
     """Print events as they happen, one JSON object a line; resume with --after."""
     with access.client(timeout=60) as client:
         at = client.call("GET", "/events/head", Head).sequence if after is None else after
-        while True:
-            # A bridge that restarts is waited for: nothing is missed, since the next look begins after `at`.
-            with suppress(BridgeUnreachableError):
-                found = _fetch(client, {**_given(filters), "after": at, "limit": _PAGE})
-                for event in found.events:
-                    click.echo(msgspec.json.encode(event))
-                    at = event.sequence
-                sys.stdout.flush()
-                if found.more:
-                    continue
+        followed = _Tail(client, _given(filters), at)
+        while not followed.ended:
+            # A bridge that is away for a while is waited for: nothing is missed, since each look goes on behind
+            # what was printed.
+            try:
+                followed.print_stored()
                 if once:
                     return
-            time.sleep(_POLL_SECONDS)
+                followed.print_streamed()
+            except BridgeUnreachableError:
+                time.sleep(_RETRY_SECONDS)
+            except BridgeRefusedError as error:
+                if error.status not in _PASSING:
+                    raise
+                time.sleep(_RETRY_SECONDS)
 
 
 @events.command()
@@ -243,6 +256,51 @@ def stats(access: Access, /, *, as_json: bool) -> None:
     )
     rows = sorted(found.types.items(), key=lambda row: -row[1])
     show_table(("EVENTS", "TYPE"), [(count, name) for name, count in rows], empty="There is no event.")
+
+
+class _Tail:
+    """Prints the events behind `at` that pass the filters, each once and in order."""
+
+    def __init__(self, client: BridgeClient, given: dict[str, Any], at: int) -> None:
+        self._client = client
+        self._given = given
+        self._at = at
+        self._until = given.get("until", sys.maxsize)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing that is wanted can come any more."""
+        return bool(self._at >= self._until)
+
+    def print_stored(self) -> None:
+        """Print what is stored already."""
+        more = True
+        while more:
+            found = _fetch(self._client, {**self._given, "after": self._at, "limit": _PAGE})
+            for event in found.events:
+                click.echo(msgspec.json.encode(event))
+                self._at = event.sequence
+            more = found.more
+
+    def print_streamed(self) -> None:
+        """Print what happens until the bridge ends the stream."""
+        known = {name: value for name, value in self._given.items() if name in _STREAM_FILTERS}
+        path = f"/events/stream?{urlencode({**known, 'after': self._at})}"
+        for raw, line in self._client.lines(path, Line, silence=_SILENCE_SECONDS):
+            if line.event_id is not None and line.sequence <= self._until:
+                if len(known) == len(self._given):
+                    click.echo(raw)
+                else:
+                    self._print_if_it_passes(line.sequence)
+            self._at = line.sequence
+            if self.ended:
+                return
+
+    def _print_if_it_passes(self, sequence: int) -> None:
+        # The other filters are the store's.
+        one = {**self._given, "after": sequence - 1, "until": sequence}
+        for event in _fetch(self._client, one).events:
+            click.echo(msgspec.json.encode(event))
 
 
 class _Lines:
