@@ -80,7 +80,15 @@ class Scenario:
             "networkPolicies.objectStore.ports": self.store_ports,
             "networkPolicies.database.ports": (5432,),
             "networkPolicies.redis.ports": (6380,),
+            "networkPolicies.policyServer.ports": (8181,),
         }
+
+    def value(self, name: str) -> Any:
+        """A value by its dotted name; None unless the scenario sets it."""
+        found: Any = self.values
+        for key in name.split("."):
+            found = found.get(key) if isinstance(found, dict) else None
+        return found
 
     def namespace_of(self, component: str) -> str:
         """Where a component runs."""
@@ -99,10 +107,12 @@ EXTERNAL: dict[str, Any] = {
         "replicas": 3,
         "database": {"host": "postgres.data", **SECRETS},
         "redis": {"host": "redis.data", **SECRETS},
+        "rego": {"url": "https://opa.policies:8181/v1/data/lighthouse/decisions", **SECRETS},
     },
     "networkPolicies": {
         "database": {"peers": [named("data", app="postgres")], "ports": [5432]},
         "redis": {"peers": [named("data", app="redis")], "ports": [6380]},
+        "policyServer": {"peers": [named("policies", app="opa")]},
     },
 }
 PEERS = {"clients": ["builders", "ci/hook"], "monitoring": ["monitoring/prometheus"]}
@@ -115,6 +125,7 @@ REST = [
     "strangers/*",
     "ci/*",
     "data/*",
+    "policies/*",
     "cnpg-system/*",
     "s3/*",
     "kube-system/*",
@@ -146,8 +157,16 @@ SCENARIOS = {
         dns="openshift-dns/dns",
         dns_ports=(5353,),
     ),
-    "bridges on PostgreSQL and Redis": Scenario(
-        EXTERNAL, {"database": ["data/postgres"], "redis": ["data/redis"]}
+    "bridges on PostgreSQL, Redis and OPA": Scenario(
+        EXTERNAL,
+        {"database": ["data/postgres"], "redis": ["data/redis"], "policy-server": ["policies/opa"]},
+    ),
+    "one bridge with OPA": Scenario(
+        {
+            "bridge": {"rego": EXTERNAL["bridge"]["rego"]},
+            "networkPolicies": {"policyServer": EXTERNAL["networkPolicies"]["policyServer"]},
+        },
+        {"policy-server": ["policies/opa"]},
     ),
     "PostgreSQL": Scenario(
         POSTGRES,
@@ -202,6 +221,7 @@ def surroundings(scenario: Scenario) -> Environment:
         workload("ci/hook", {"role": "hook"}),
         workload("data/postgres", {"app": "postgres"}, Port(5432, "TCP", "sql"), Port(5433, "TCP", "other")),
         workload("data/redis", {"app": "redis"}, Port(6380, "TCP", "redis"), Port(16379, "TCP", "bus")),
+        workload("policies/opa", {"app": "opa"}, Port(8181, "TCP", "https"), Port(8282, "TCP", "metrics")),
         workload("ci/other", EVERY_CAPABILITY),
         workload("cnpg-system/operator", {"app.kubernetes.io/name": "cloudnative-pg"}),
         workload("s3/server", {"app": "s3"}, Port(7070, "TCP", "https")),
@@ -241,7 +261,7 @@ def expected(scenario: Scenario) -> tuple[Flow, ...]:
     """The table, with its parties as they are in the scenario."""
     rows: list[dict[str, Any]] = []
     for flow in read_flows(TABLE):
-        if flow.when and not scenario.values.get("bridge", {}).get(flow.when.split(".")[1], {}).get("host"):
+        if flow.when and not scenario.value(flow.when):
             continue
         source, destination = endpoints(flow.source, scenario), endpoints(flow.destination, scenario)
         if source and destination:

@@ -55,6 +55,7 @@ ADMITTED: tuple[dict[str, Any], ...] = (
             ],
         }
     },
+    {"bridge": {"rules": {"existingConfigMap": "rules"}, "rego": {"existingConfigMap": "policies"}}},
     {"networkPolicies": {"denyReleaseNamespace": False}},
     {"redis": {"enabled": True}},
     {"redis": {"enabled": True, "topologySpreadConstraints": []}},
@@ -104,6 +105,12 @@ REFUSED: tuple[dict[str, Any], ...] = (
     {"bridge": {"autoscaling": {"minReplicas": 20}}},
     {"bridge": {"redis": {"host": "redis"}}},
     {"bridge": {"database": {"host": "postgres"}}},
+    {"bridge": {"rego": {"url": "https://opa/v1/data/lighthouse/decisions"}}},
+    {
+        "bridge": {
+            "rego": {"url": "https://opa/v1/data/lighthouse/decisions", "existingConfigMap": "policies"}
+        }
+    },
     {"bridge": {"enabled": False}},
     {"bridge": {"keys": {"existingSecret": "keys"}}},
     {"bridge": {"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}},
@@ -123,7 +130,7 @@ OUT_OF_REACH = {
     r"if \$expert \(": "an expert that is null is gone before templates see it",
     r"if ne \$level": "NOTES.txt asks a cluster for the namespace, and no cluster is there",
     r'if not \(hasKey \$live "tls\.key"': "the certificate that a cluster has, and no cluster is there",
-    r"with \.Values\.(database|redis|certificates|pooler\.image) \(does not hold\)": "a map of values is never empty",
+    r"with \.Values\.(database|redis|rego|certificates|pooler\.image) \(does not hold\)": "a map of values is never empty",
     r"checks\.yaml:\d+: .*(moved|\.from|\$node)": "no value moved yet: test_moved_values plants a row in a copy",
     r"if not \(semverCompare": "Helm itself refuses such a cluster before any template",
 }

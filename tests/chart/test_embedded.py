@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from lighthouse_bridge.credentials import own_key
+from lighthouse_bridge.settings import read_settings
 from tests.chart.chart_render import (
     CHART,
     Manifest,
@@ -254,6 +255,25 @@ def test_selectors_hold_whatever_the_labels_say(program: Path) -> None:
         wanted = each["spec"]["selector"]["matchLabels"]
         assert wanted["app.kubernetes.io/component"] in each["metadata"]["name"]
         assert wanted.items() <= each["spec"]["template"]["metadata"]["labels"].items(), label(each)
+
+
+def test_waits_and_limits_of_the_chart_are_those_of_the_program(objects: list[Manifest]) -> None:
+    container = one(objects, "StatefulSet", "lighthouse-bridge")["spec"]["template"]["spec"]["containers"][0]
+    given = read_settings({entry["name"]: entry["value"] for entry in container["env"]})
+    names = [
+        "agent_per_minute",
+        "total_per_second",
+        "replicas",
+        "validation_wait_seconds",
+        "expert_seconds",
+        "review_seconds",
+        "log_level",
+        "auth_secret_file",
+        "keys_dir",
+        "event_store_path",
+    ]
+    default = read_settings({})
+    assert [getattr(given, name) for name in names] == [getattr(default, name) for name in names]
 
 
 def test_without_persistence_the_bridge_has_an_empty_volume(program: Path) -> None:

@@ -70,6 +70,14 @@ if TYPE_CHECKING:
             'bridge.database.host is "p" but bridge.database.existingSecret is empty; name the Secret.',
         ),
         (
+            {"bridge": {"rego": {"url": "https://opa/v1/data/x"}}},
+            'bridge.rego.url is "https://opa/v1/data/x" but bridge.rego.existingSecret is empty; name the Secret.',
+        ),
+        (
+            {"bridge": {"rego": {"url": "https://opa/v1/data/x", "existingConfigMap": "c"}}},
+            'bridge.rego.existingConfigMap is "c"; policies are asked in one place, so keep one.',
+        ),
+        (
             {"agents": {"fuse": {"cacheMiB": 1640}}},
             "agents.fuse.resources.limits.ephemeral-storage is 2Gi but must be at least 2050Mi",
         ),

@@ -2,29 +2,36 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-import urllib3
+from cryptography.hazmat.primitives import serialization
 
 from lighthouse_bridge.decider import Decider
 from lighthouse_bridge.decisions.judge import Judge
 from lighthouse_bridge.decisions.rules import RulesError, load_rules
 from lighthouse_bridge.decisions.verdict import Decision, Verdict
 from lighthouse_bridge.rego import Engine, EngineError, InProcess, Server
+from lighthouse_bridge.rego_settings import PolicyServer
 from lighthouse_bridge.rulebook import Sources
+from lighthouse_bridge.settings import SettingsError, read_settings
 from tests.images.bridge.labelled import load_calls
+from tests.images.bridge.postgres import certificate
 from tests.images.bridge.support import REPOSITORY, RULES, free_port
 from tests.images.bridge.test_corpus import shows_a_way
 
 POLICIES = REPOSITORY / "policies" / "rego"
+DOCUMENT = "/v1/data/lighthouse/decisions"
 JUDGE = Judge(load_rules(RULES), ())
 # What the shipped examples say: tool, input, and the rules that refuse it.
 EXAMPLES: list[tuple[str, dict[str, Any], set[str]]] = [
@@ -148,7 +155,8 @@ def test_a_server_that_does_not_answer_rightly_or_in_time_denies(
     server: ThreadingHTTPServer, status: int, body: bytes, seconds: float
 ) -> None:
     server.reply = (status, body, seconds)  # type: ignore[attr-defined]  # for Answering
-    decider = loaded(rego_url=f"http://127.0.0.1:{server.server_address[1]}/v1/data/lighthouse/decisions")
+    address = f"127.0.0.1:{server.server_address[1]}"
+    decider = loaded(rego_server=PolicyServer(url=f"http://{address}{DOCUMENT}"))
     started = time.monotonic()
     verdict = decide(decider, "Bash", {"command": "ls"})
     assert (verdict.decision, verdict.rule) == (Decision.BLOCK, "rego.failed")
@@ -160,38 +168,37 @@ def test_a_server_that_does_not_answer_rightly_or_in_time_denies(
 
 
 def test_a_server_that_is_away_is_left_alone_after_five_failures_and_all_is_denied() -> None:
-    decider = loaded(rego_url=f"http://127.0.0.1:{free_port()}/v1/data/lighthouse/decisions")
+    decider = loaded(rego_server=PolicyServer(url=f"http://127.0.0.1:{free_port()}{DOCUMENT}"))
     verdicts = [decide(decider, "Bash", {"command": f"ls {n}"}) for n in range(6)]
     assert {verdict.rule for verdict in verdicts} == {"rego.failed"}
     assert "rest for a while" in verdicts[-1].reason
     assert decide(decider, "Bash", {"command": "rm -rf /"}).rule == "danger.remove-everything"
 
 
-@pytest.fixture(scope="module")
-def opa() -> Iterator[str]:
-    """The address of the shipped policies in a real OPA server."""
+@contextmanager
+def serving(*arguments: str, scheme: str = "http") -> Iterator[str]:
+    """The address of the document in a real OPA server."""
     folder = subprocess.check_output([sys.executable, "-m", "ci", "opa"], cwd=REPOSITORY, text=True).strip()
     port = free_port()
-    arguments = ["run", "--server", "--addr", f"127.0.0.1:{port}", "--log-level", "error", str(POLICIES)]
-    with subprocess.Popen([f"{folder}/opa", *arguments]) as process:
+    flags = ["--addr", f"127.0.0.1:{port}", "--log-level", "error", *arguments]
+    with subprocess.Popen([f"{folder}/opa", "run", "--server", *flags]) as process:
         try:
             for _ in range(200):
-                try:
-                    urllib3.request("GET", f"http://127.0.0.1:{port}/health", retries=False)
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                     break
-                except urllib3.exceptions.HTTPError:
-                    time.sleep(0.05)
-            yield f"http://127.0.0.1:{port}/v1/data/lighthouse/decisions"
+                time.sleep(0.05)
+            yield f"{scheme}://127.0.0.1:{port}{DOCUMENT}"
         finally:
             process.terminate()
 
 
 @pytest.mark.heavy
-def test_both_engines_agree_on_every_call(opa: str) -> None:
-    here, there = InProcess(POLICIES), Server(opa)
+def test_both_engines_agree_on_every_call() -> None:
     calls = [(tool, tool_input) for tool, tool_input, _ in EXAMPLES]
     calls += [(call.tool, call.tool_input) for call in load_calls()]
-    answers = [(ask(here, *call), ask(there, *call), call) for call in calls]
+    with serving(str(POLICIES)) as url:
+        here, there = InProcess(POLICIES), Server(PolicyServer(url=url))
+        answers = [(ask(here, *call), ask(there, *call), call) for call in calls]
     assert not [found for found in answers if found[0] != found[1]]
     assert {rule for found, _, _ in answers for rule, _ in found} == {
         rule for _, _, rules in EXAMPLES for rule in rules
@@ -199,6 +206,106 @@ def test_both_engines_agree_on_every_call(opa: str) -> None:
     assert json.dumps(
         JUDGE.describe("Bash", {"command": "ls | wc"}, JUDGE.decide("Bash", {"command": "ls | wc"}))
     )
+
+
+ADMITTING = """package system.authz
+import rego.v1
+default allow := false
+allow if input.identity == "a-token-of-the-bridge"
+"""
+
+
+class Guarded(NamedTuple):
+    """An OPA server with TLS that admits one token, and the folder with what proves both sides."""
+
+    server: PolicyServer
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """The shipped policies in a real OPA server over TLS that admits one bearer token."""
+    folder = tmp_path_factory.mktemp("opa")
+    authority = certificate("authority of the policy server", None)
+    (folder / "ca.crt").write_bytes(authority[0].public_bytes(serialization.Encoding.PEM))
+    stranger = certificate("another authority", None)[0]
+    (folder / "other.crt").write_bytes(stranger.public_bytes(serialization.Encoding.PEM))
+    served, key = certificate("127.0.0.1", authority)
+    (folder / "tls.crt").write_bytes(served.public_bytes(serialization.Encoding.PEM))
+    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "tls.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, *plain))
+    (folder / "authz.rego").write_text(ADMITTING)
+    (folder / "token").write_text("a-token-of-the-bridge\n")
+    flags = ["--authentication=token", "--authorization=basic"]
+    flags += [f"--tls-cert-file={folder}/tls.crt", f"--tls-private-key-file={folder}/tls.key"]
+    with serving(*flags, str(POLICIES), str(folder / "authz.rego"), scheme="https") as url:
+        server = PolicyServer(url=url, token_file=folder / "token", ca_file=folder / "ca.crt")
+        yield Guarded(server, folder)
+
+
+@pytest.mark.heavy
+def test_a_server_is_asked_with_the_token_over_a_verified_connection(guarded: Guarded) -> None:
+    decider = loaded(rego_server=guarded.server)
+    assert decide(decider, "Bash", {"command": "terraform destroy"}).rule == "infrastructure.destroy"
+    assert decide(decider, "Bash", {"command": "ls"}).decision is Decision.APPROVE
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"token_file": None}, "answered 401; give the bridge a token"),
+        ({"token_file": "absent"}, "absent cannot be read"),
+        ({"token_file": "authz.rego"}, "authz.rego holds no bearer token"),
+        ({"ca_file": "other.crt"}, "certificate verify failed"),
+        ({"ca_file": None}, "certificate verify failed"),
+        ({"ca_file": "absent"}, "No such file"),
+    ],
+)
+def test_a_server_that_does_not_know_the_bridge_or_is_not_known_denies_and_says_why(
+    guarded: Guarded, change: dict[str, str | None], reason: str
+) -> None:
+    files = {name: value and guarded.folder / value for name, value in change.items()}
+    server = replace(guarded.server, **files)
+    verdict = decide(loaded(rego_server=server), "Bash", {"command": "ls"})
+    assert (verdict.decision, verdict.rule) == (Decision.BLOCK, "rego.failed")
+    with pytest.raises(EngineError, match=reason):
+        asyncio.run(Server(server).ask({}))
+
+
+@pytest.mark.heavy
+def test_a_token_and_an_authority_that_are_changed_are_used_without_restart(
+    guarded: Guarded, tmp_path: Path
+) -> None:
+    token, authority = tmp_path / "token", tmp_path / "ca.crt"
+    token.write_text("an-older-one")
+    authority.write_bytes((guarded.folder / "other.crt").read_bytes())
+    engine = Server(replace(guarded.server, token_file=token, ca_file=authority))
+    with pytest.raises(EngineError, match="verify failed"):
+        asyncio.run(engine.ask({}))
+    authority.write_bytes((guarded.folder / "ca.crt").read_bytes())
+    with pytest.raises(EngineError, match="answered 401"):
+        asyncio.run(engine.ask({}))
+    token.write_bytes((guarded.folder / "token").read_bytes())
+    assert asyncio.run(engine.ask({})) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"URL": "opa:8181"}, "name a document of an OPA server"),
+        ({"URL": "https://user:secret@opa/v1/data/x"}, "holds a user or password"),
+        ({"URL": "http://opa/v1/data/x", "TOKEN_FILE": "/token"}, "write https://"),
+        ({"URL": "http://opa/v1/data/x", "CA_FILE": "/ca"}, "write https://"),
+        ({"URL": "https://opa/v1/data/x", "TOKEN_FILE": "token"}, "must be an absolute path"),
+        ({"URL": "https://opa/v1/data/x", "DIR": "/rego"}, "keep one"),
+        ({"TOKEN_FILE": "/token"}, "without a server"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings: dict[str, str], reason: str) -> None:
+    with pytest.raises(SettingsError, match=reason) as refused:
+        read_settings({f"LIGHTHOUSE_REGO_{name}": value for name, value in settings.items()})
+    assert "secret" not in str(refused.value)
 
 
 def test_an_engine_that_is_asked_by_many_answers_each(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class Bridge:
             settings.patterns_file,
             settings.project_roots,
             settings.rego_dir,
-            settings.rego_url,
+            settings.rego_server,
         )
         self.decider = Decider(sources, remembered)
         self._project = Project()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -18,9 +19,13 @@ from .decisions.verdict import Decision, Finding
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .rego_settings import PolicyServer
+
 QUERY = "data.lighthouse.decisions"
 SECONDS = 1.0
 MAX_ANSWER_BYTES = 256 * 1024
+# RFC 6750, 2.1.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
 class EngineError(Exception):
@@ -91,11 +96,18 @@ class InProcess:
 
 
 class Server:
-    """An OPA server; `url` names its document, such as http://opa:8181/v1/data/lighthouse/decisions."""
+    """An OPA server, asked with the bridge's token over a connection whose certificate is verified."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._pool = urllib3.PoolManager(retries=False, timeout=SECONDS, maxsize=8)
+    def __init__(self, server: PolicyServer) -> None:
+        self._server = server
+        # The authorities are read again for every new connection.
+        self._pool = urllib3.PoolManager(
+            retries=False,
+            timeout=SECONDS,
+            maxsize=8,
+            cert_reqs="CERT_REQUIRED",
+            ca_certs=str(server.ca_file) if server.ca_file else None,
+        )
         # The server does not say which policies it has.
         self.version = "server"
 
@@ -108,14 +120,35 @@ class Server:
             raise EngineError(f"the policy server took longer than {SECONDS:g} s") from None
 
     def _query(self, document: dict[str, Any]) -> list[Finding]:
+        headers = self._credentials()
         try:
-            answer = self._pool.request("POST", self._url, json={"input": document}, redirect=False)
+            answer = self._pool.request(
+                "POST", self._server.url, json={"input": document}, headers=headers, redirect=False
+            )
+            if answer.status in {401, 403}:
+                raise EngineError(
+                    f"the policy server answered {answer.status}; give the bridge a token that it admits, by "
+                    "LIGHTHOUSE_REGO_TOKEN_FILE"
+                )
             body = msgspec.json.decode(answer.data[:MAX_ANSWER_BYTES])
-        except (urllib3.exceptions.HTTPError, msgspec.DecodeError) as error:
+        except (urllib3.exceptions.HTTPError, msgspec.DecodeError, OSError) as error:
             raise EngineError(f"the policy server did not answer: {str(error)[:200]}") from None
         if answer.status != 200 or not isinstance(body, dict) or "result" not in body:
             raise EngineError(f"the policy server answered {answer.status} without {QUERY}")
         return read_refusals(body["result"])
+
+    def _credentials(self) -> dict[str, str]:
+        """The token as it is now: whoever rotates it restarts nobody."""
+        path = self._server.token_file
+        if path is None:
+            return {}
+        try:
+            token = path.read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise EngineError(f"the token {path} cannot be read: {error}") from None
+        if not _TOKEN.fullmatch(token):
+            raise EngineError(f"{path} holds no bearer token; write one line of letters, digits and -._~+/=")
+        return {"Authorization": f"Bearer {token}"}
 
 
 def read_refusals(answer: Any) -> list[Finding]:

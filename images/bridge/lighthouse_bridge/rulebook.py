@@ -23,19 +23,20 @@ if TYPE_CHECKING:
     from .decisions.explanation import RuleEntry
     from .decisions.rules import Layer
     from .rego import Engine
+    from .rego_settings import PolicyServer
 
 
 class Sources(msgspec.Struct, frozen=True):
     """Where rules come from: the shipped folder, the organisation's, the classifier's model, and policies in Rego,
-    either a folder of them or the address of an OPA server; all but the first may be absent. `roots` are absolute
-    names of the project's root."""
+    either a folder of them or an OPA server; all but the first may be absent. `roots` are absolute names of the
+    project's root."""
 
     shipped: Path
     organisation: Path | None = None
     patterns: Path | None = None
     roots: tuple[str, ...] = ()
     rego: Path | None = None
-    rego_url: str = ""
+    rego_server: PolicyServer | None = None
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -133,11 +134,15 @@ class Rulebook:
 
     def _load_engine(self) -> Engine | None:
         # Who has no policies in Rego does not load the interpreter.
-        if self._sources.rego is None and not self._sources.rego_url:
-            return None
-        from .rego import InProcess, Server  # noqa: PLC0415 - as said above
+        if self._sources.rego is not None:
+            from .rego import InProcess  # noqa: PLC0415 - as said above
 
-        return InProcess(self._sources.rego) if self._sources.rego else Server(self._sources.rego_url)
+            return InProcess(self._sources.rego)
+        if self._sources.rego_server is not None:
+            from .rego import Server  # noqa: PLC0415 - as said above
+
+            return Server(self._sources.rego_server)
+        return None
 
     def _read_model(self) -> None:
         if self._sources.patterns is None:

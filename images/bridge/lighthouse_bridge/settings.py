@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .postgres_connection import PostgresSettings
 from .redis_settings import RedisSettings, RedisSettingsError, read_redis_settings
+from .rego_settings import PolicyServer, RegoSettingsError, read_policy_server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +45,7 @@ class Settings:
     organisation_rules_dir: Path | None = None
     patterns_file: Path = Path("/opt/lighthouse/patterns/model.json")
     rego_dir: Path | None = None
-    rego_url: str = ""
+    rego_server: PolicyServer | None = None
     project_roots: tuple[str, ...] = ()
     drain_seconds: float = 10.0
     min_free_bytes: int = 16 * 1024 * 1024
@@ -56,8 +57,9 @@ class Settings:
     validation_wait_seconds: float = 3.0
     expert_seconds: float = 30.0
     review_seconds: float = 300.0
-    # Requests that an agent may make in a minute and all agents in a second; 0 is no limit.
-    agent_per_minute: int = 0
+    # Requests that an agent may make in a minute and all agents in a second; 0 is no limit. The chart's
+    # limits.agentPerMinute is the same.
+    agent_per_minute: int = 12_000
     total_per_second: int = 0
     # How many bridges there are at most; without Redis each admits its share of a limit.
     replicas: int = 1
@@ -81,7 +83,8 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         raise SettingsError(f"LIGHTHOUSE_PORT and LIGHTHOUSE_METRICS_PORT are both {port}; choose two ports.")
     try:
         redis = read_redis_settings(env)
-    except RedisSettingsError as error:
+        rego_server = read_policy_server(env)
+    except (RedisSettingsError, RegoSettingsError) as error:
         raise SettingsError(str(error)) from None
     return Settings(
         host=host,
@@ -95,7 +98,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         rules_dir=_path(env, "LIGHTHOUSE_RULES_DIR", default.rules_dir),
         organisation_rules_dir=_optional_path(env, "LIGHTHOUSE_ORGANISATION_RULES_DIR"),
         rego_dir=_optional_path(env, "LIGHTHOUSE_REGO_DIR"),
-        rego_url=_rego_url(env),
+        rego_server=rego_server,
         patterns_file=_path(env, "LIGHTHOUSE_PATTERNS_FILE", default.patterns_file),
         project_roots=_roots(env.get("LIGHTHOUSE_PROJECT_ROOTS", "")),
         drain_seconds=_number(env, "LIGHTHOUSE_DRAIN_SECONDS", default.drain_seconds, 0, 3600),
@@ -189,18 +192,6 @@ def _path(env: Mapping[str, str], name: str, default: Path) -> Path:
 
 def _optional_path(env: Mapping[str, str], name: str) -> Path | None:
     return _path(env, name, Path("/")) if env.get(name) else None
-
-
-def _rego_url(env: Mapping[str, str]) -> str:
-    url = env.get("LIGHTHOUSE_REGO_URL", "")
-    if url and env.get("LIGHTHOUSE_REGO_DIR"):
-        raise SettingsError("LIGHTHOUSE_REGO_DIR and LIGHTHOUSE_REGO_URL are both set; keep one.")
-    if url and not url.startswith(("http://", "https://")):
-        raise SettingsError(
-            f"LIGHTHOUSE_REGO_URL is {url!r}; name a document of an OPA server, such as "
-            "http://opa:8181/v1/data/lighthouse/decisions."
-        )
-    return url
 
 
 def _roots(text: str) -> tuple[str, ...]:

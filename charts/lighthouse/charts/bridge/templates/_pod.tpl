@@ -115,6 +115,28 @@ spec:
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if .Values.rules.existingConfigMap }}
+- name: LIGHTHOUSE_ORGANISATION_RULES_DIR
+  value: /etc/lighthouse/rules
+{{- end }}
+{{- with .Values.rego }}
+{{- if .existingConfigMap }}
+- name: LIGHTHOUSE_REGO_DIR
+  value: /etc/lighthouse/rego
+{{- end }}
+{{- if .url }}
+- name: LIGHTHOUSE_REGO_URL
+  value: {{ .url | quote }}
+- name: LIGHTHOUSE_REGO_TOKEN_FILE
+  value: /etc/lighthouse/rego-token/token
+- name: LIGHTHOUSE_REGO_CA_FILE
+  value: /etc/lighthouse/rego-tls/ca.crt
+{{- end }}
+{{- end }}
+{{- with .Values.trustedProxies }}
+- name: LIGHTHOUSE_TRUSTED_PROXIES
+  value: {{ join "," . | quote }}
+{{- end }}
 - name: LIGHTHOUSE_REPLICAS
   value: {{ ternary .Values.autoscaling.maxReplicas .Values.replicas .Values.autoscaling.enabled | quote }}
 - name: LIGHTHOUSE_AGENT_PER_MINUTE
@@ -161,6 +183,24 @@ spec:
   mountPath: /etc/lighthouse/redis-tls
   readOnly: true
 {{- end }}
+{{- if .Values.rules.existingConfigMap }}
+- name: rules
+  mountPath: /etc/lighthouse/rules
+  readOnly: true
+{{- end }}
+{{- if .Values.rego.existingConfigMap }}
+- name: rego
+  mountPath: /etc/lighthouse/rego
+  readOnly: true
+{{- end }}
+{{- if .Values.rego.url }}
+- name: rego-token
+  mountPath: /etc/lighthouse/rego-token
+  readOnly: true
+- name: rego-tls
+  mountPath: /etc/lighthouse/rego-tls
+  readOnly: true
+{{- end }}
 - name: auth
   mountPath: /etc/lighthouse/auth
   readOnly: true
@@ -201,6 +241,34 @@ spec:
   secret:
     secretName: {{ .Values.redis.existingTlsSecret | quote }}
     defaultMode: 0440
+{{- end }}
+{{- if .Values.rules.existingConfigMap }}
+- name: rules
+  configMap:
+    name: {{ .Values.rules.existingConfigMap | quote }}
+    defaultMode: 0440
+{{- end }}
+{{- if .Values.rego.existingConfigMap }}
+- name: rego
+  configMap:
+    name: {{ .Values.rego.existingConfigMap | quote }}
+    defaultMode: 0440
+{{- end }}
+{{- if .Values.rego.url }}
+- name: rego-token
+  secret:
+    secretName: {{ .Values.rego.existingSecret | quote }}
+    defaultMode: 0440
+    items:
+      - key: token
+        path: token
+- name: rego-tls
+  secret:
+    secretName: {{ .Values.rego.existingTlsSecret | quote }}
+    defaultMode: 0440
+    items:
+      - key: ca.crt
+        path: ca.crt
 {{- end }}
 - name: auth
   secret:
