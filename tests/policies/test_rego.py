@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives import serialization
 
 from lighthouse_bridge.decider import Decider
 from lighthouse_bridge.decisions.judge import Judge
+from lighthouse_bridge.decisions.rego import EngineError
 from lighthouse_bridge.decisions.rules import RulesError, load_rules
 from lighthouse_bridge.decisions.verdict import Decision, Verdict
-from lighthouse_bridge.rego import Engine, EngineError, InProcess, Server
+from lighthouse_bridge.rego import Engine, InProcess, Server
 from lighthouse_bridge.rego_settings import PolicyServer
 from lighthouse_bridge.rulebook import Sources
 from lighthouse_bridge.settings import SettingsError, read_settings
@@ -265,7 +266,9 @@ def test_a_server_is_asked_with_the_token_over_a_verified_connection(guarded: Gu
 def test_a_server_that_does_not_know_the_bridge_or_is_not_known_denies_and_says_why(
     guarded: Guarded, change: dict[str, str | None], reason: str
 ) -> None:
-    files = {name: value and guarded.folder / value for name, value in change.items()}
+    files: dict[str, Any] = {
+        name: guarded.folder / value if value else None for name, value in change.items()
+    }
     server = replace(guarded.server, **files)
     verdict = decide(loaded(rego_server=server), "Bash", {"command": "ls"})
     assert (verdict.decision, verdict.rule) == (Decision.BLOCK, "rego.failed")

@@ -51,10 +51,9 @@ def read_tree(
     if not root.is_dir():
         raise SourceError(f"Source tree {root} is not a folder that can be read; give the path of a project.")
     problems: list[str] = []
-    paths = None if all_files else git.list_files(root, problems)
     source = Source(root)
     size = 0
-    for path in sorted(set(_walk(root, problems) if paths is None else paths)):
+    for path in _paths(root, problems, all_files=all_files):
         try:
             entry = _read_entry(root, path, source.skipped)
         except OSError as error:
@@ -71,6 +70,19 @@ def read_tree(
     return source
 
 
+def read_links(root: Path) -> dict[str, str]:
+    """The targets of the symlinks among the files that `read_tree` would read, by path; raises SourceError."""
+    problems: list[str] = []
+    found = {
+        path: str((root / path).readlink())
+        for path in _paths(root, problems)
+        if (root / path).is_symlink() and _read_entry(root, path, [])
+    }
+    if problems:
+        raise SourceError(_unreadable(root, problems))
+    return found
+
+
 def open_file(root: Path, path: str) -> BinaryIO:
     """Open a regular file of the tree, never through a symlink at its end; raises OSError."""
     fd = os.open(root / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -80,6 +92,11 @@ def open_file(root: Path, path: str) -> BinaryIO:
 def show(path: str) -> str:
     """A path as it can be printed, also when it is not UTF-8."""
     return one_line(os.fsencode(path).decode("utf-8", "backslashreplace"))
+
+
+def _paths(root: Path, problems: list[str], *, all_files: bool = False) -> list[str]:
+    paths = None if all_files else git.list_files(root, problems)
+    return sorted(set(_walk(root, problems) if paths is None else paths))
 
 
 def _read_entry(root: Path, path: str, skipped: list[str]) -> Entry | None:
@@ -170,6 +187,6 @@ def _unreadable(root: Path, problems: list[str]) -> str:
     shown = ", ".join(problems[:_SHOWN_PROBLEMS])
     more = f" and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
     return (
-        f"Source tree {root} cannot be read completely, so nothing was loaded: {shown}{more}; make them "
+        f"Source tree {root} cannot be read completely, so nothing of it is taken: {shown}{more}; make them "
         "readable or let git ignore them."
     )

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from lighthouse_agent.cli.console import Access, json_option, pass_access, show_json, show_table
+from lighthouse_agent.cli.sources import Given, given, refuse, source_options
 from lighthouse_agent.errors import SettingsError, one_line
 
 BLOCKED = 2
@@ -23,6 +24,7 @@ class ExplainedPart(msgspec.Struct, frozen=True):
     decision: str
     risk_level: str
     rule: str
+    layer: str
     reason: str
 
 
@@ -34,6 +36,7 @@ class Explanation(msgspec.Struct, frozen=True):
     risk_level: str
     tier: str
     rule: str
+    layer: str
     rules_version: str
     reason: str
     instead: str
@@ -88,37 +91,43 @@ def validate(context: click.Context, /, *, wait: float | None, as_json: bool, **
 
 @click.command()
 @call_options
-@click.option(
-    "--rules",
-    "folder",
-    type=click.Path(path_type=Path),
-    help="Judge here, by the rules of a folder, instead of by the bridge's.",
-)
+@source_options("--rules")
 @json_option
 @pass_access
-def explain(access: Access, /, *, folder: Path | None, as_json: bool, **call: Any) -> None:
-    """Say part by part which rule decides a tool call, and what to do instead. Nothing is recorded."""
-    tool_name, tool_input = tool_call(**call)
-    if folder is None:
+@click.pass_context
+def explain(context: click.Context, access: Access, /, *, as_json: bool, **options: Any) -> None:
+    """Say part by part which rule of which layer decides a tool call, and what to do instead. Nothing is recorded."""
+    sources = given(options)
+    tool_name, tool_input = tool_call(**options)
+    if sources.here:
+        found = _explain_here(context, sources, tool_name, tool_input)
+    else:
         body = msgspec.json.encode({"tool_name": tool_name, "tool_input": tool_input})
         with access.client() as client:
             found = client.call("POST", "/rules/explain", Explanation, body=body)
-    else:
-        from lighthouse_agent.cli.engine import Engine  # noqa: PLC0415 - only this way needs the shell's grammar
-
-        found = msgspec.convert(
-            Engine(folder).explain(tool_name, tool_input), Explanation, from_attributes=True
-        )
     if as_json:
         show_json(found)
         return
-    click.echo(f"{found.decision} ({found.risk_level} risk) by {found.rule}, rules {found.rules_version}")
+    by = f"{found.rule} ({found.layer})" if found.tier != "pattern" else f"{found.rule} (classifier)"
+    click.echo(f"{found.decision} ({found.risk_level} risk) by {by}, rules {found.rules_version}")
     click.echo(f"{one_line(found.reason)}\n{one_line(found.instead)}\n")
     show_table(
-        ("PART", "DECISION", "RISK", "RULE", "REASON"),
-        [(p.part, p.decision, p.risk_level, p.rule, p.reason) for p in found.parts],
+        ("PART", "DECISION", "RISK", "LAYER", "RULE", "REASON"),
+        [(p.part, p.decision, p.risk_level, p.layer, p.rule, p.reason) for p in found.parts],
         empty="No part of it could be judged.",
     )
+
+
+def _explain_here(
+    context: click.Context, sources: Given, tool_name: str, tool_input: dict[str, Any]
+) -> Explanation:
+    engine = sources.engine(context)
+    from lighthouse_agent.cli.engine import RulesInvalidError  # noqa: PLC0415 - needs the shell's grammar
+
+    try:
+        return msgspec.convert(engine.explain(tool_name, tool_input), Explanation, from_attributes=True)
+    except RulesInvalidError as error:
+        refuse(context, error)
 
 
 def tool_call(

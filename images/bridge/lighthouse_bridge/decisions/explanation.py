@@ -21,12 +21,13 @@ _GUESSED = "It is like calls that are dangerous: write it plainly, or have a per
 
 
 class ExplainedPart(msgspec.Struct, frozen=True):
-    """One part of a call: the rule that spoke about it, and what it said."""
+    """One part of a call: the rule that spoke about it, the layer it comes from, and what it said."""
 
     part: str
     decision: str
     risk_level: str
     rule: str
+    layer: str
     reason: str
 
 
@@ -72,7 +73,12 @@ def explain(tool_name: str, verdict: Verdict, version: str) -> Explanation:
         instead=_GUESSED if verdict.tier == "pattern" else _INSTEAD[verdict.decision],
         parts=[
             ExplainedPart(
-                finding.part, finding.decision.label, finding.risk.label, finding.rule, finding.reason
+                finding.part,
+                finding.decision.label,
+                finding.risk.label,
+                finding.rule,
+                finding.layer or "built-in",
+                finding.reason,
             )
             for finding in verdict.findings
         ],

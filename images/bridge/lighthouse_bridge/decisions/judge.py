@@ -54,11 +54,12 @@ class Judge:
         if self._distrust:
             reason = f"{self._distrust}; have the operator load rules that are whole."
             findings = [*findings, _review("project.unusable", "", reason)]
-        verdict = combine(findings)
-        if verdict.layer == "built-in":
-            origin = self._rules.origin(verdict.rule)
-            verdict = verdict if origin == "built-in" else msgspec.structs.replace(verdict, layer=origin)
-        return verdict
+        return combine([self._with_layer(finding) for finding in findings])
+
+    def _with_layer(self, finding: Finding) -> Finding:
+        if finding.layer:
+            return finding
+        return msgspec.structs.replace(finding, layer=self._rules.origin(finding.rule))
 
     def describe(self, tool_name: str, tool_input: dict[str, Any], verdict: Verdict) -> dict[str, Any]:
         """The call as policies outside of the rules see it: every command in it, however it is nested, and what the
