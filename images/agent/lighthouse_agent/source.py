@@ -187,6 +187,6 @@ def _unreadable(root: Path, problems: list[str]) -> str:
     shown = ", ".join(problems[:_SHOWN_PROBLEMS])
     more = f" and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
     return (
-        f"Source tree {root} cannot be read completely, so nothing of it is taken: {shown}{more}; make them "
+        f"Source tree {root} cannot be read completely, so nothing was loaded: {shown}{more}; make them "
         "readable or let git ignore them."
     )
