@@ -6,6 +6,7 @@ import shutil
 import tarfile
 from typing import TYPE_CHECKING
 
+from ci.chart.site import OPERATED, SITE
 from ci.console import Failure, run
 from ci.settings import ROOT
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 CHART = ROOT / "charts" / "lighthouse"
 VALUES = (CHART / "profiles", ROOT / "tests" / "chart" / "values")
+APIS = [word for api in OPERATED for word in ("--api-versions", api)]
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -43,9 +45,12 @@ def copy_sources(folder: Path) -> Path:
 def render(helm: Path, folder: Path) -> dict[str, Path]:
     """The manifests of the default values, of each profile, and of the combinations that the tests use."""
     folder.mkdir(parents=True, exist_ok=True)
-    values = {path.stem: ["--values", str(path)] for base in VALUES for path in sorted(base.glob("*.yaml"))}
+    values: dict[str, list[str | Path]] = {"default": []}
+    for base in VALUES:
+        for path in sorted(base.glob("*.yaml")):
+            values[path.stem] = ["--values", SITE, "--values", path, *APIS]
     renders = {}
-    for name, words in {"default": [], **values}.items():
+    for name, words in values.items():
         file = folder / f"{name}.yaml"
         file.write_text(run([helm, "template", "lighthouse", CHART, "--namespace", "lighthouse", *words]))
         renders[name] = file
