@@ -140,6 +140,7 @@ def test_a_file_of_the_first_release_is_taken_over_whole(
     assert own.join("builder").validate("npm publish")["approved"] is True
 
 
+@pytest.mark.heavy
 def test_a_newer_store_that_this_bridge_cannot_use_is_left_alone(start_bridge: Callable[..., Bridge]) -> None:
     own = start_bridge()
     own.stop()

@@ -60,6 +60,7 @@ PROGRAMS = sorted(
 )
 
 
+@pytest.mark.heavy
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.sampled_from(PROGRAMS), min_size=1, max_size=4, unique=True),
@@ -125,6 +126,7 @@ def decided(agent: Agent, command: str, decision: str) -> Callable[[], bool]:
     return lambda: bool(ask(agent, command, wait_seconds=0)["metadata"]["decision"] == decision)
 
 
+@pytest.mark.heavy
 def test_a_projects_rules_hold_as_soon_as_its_tree_has_them(start_bridge: Callable[..., Bridge]) -> None:
     own = start_bridge(LIGHTHOUSE_RULES_RELOAD_SECONDS="60")
     builder, operator = own.join("builder"), own.join("operator")
@@ -153,6 +155,7 @@ def test_only_an_operator_changes_a_projects_rules(bridge: Bridge, builder: Agen
     assert builder.update(".lighthouse/notes.md", None, "delete").status_code == 403
 
 
+@pytest.mark.heavy
 def test_broken_rules_of_a_project_leave_those_before_in_force(start_bridge: Callable[..., Bridge]) -> None:
     own = start_bridge()
     builder, operator = own.join("builder"), own.join("operator")

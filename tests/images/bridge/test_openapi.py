@@ -60,6 +60,7 @@ def test_schemas_are_valid(document: dict[str, Any]) -> None:
         jsonschema.Draft202012Validator.check_schema(schema)
 
 
+@pytest.mark.heavy
 def test_real_answers_are_as_documented(document: dict[str, Any], bridge: Bridge) -> None:
     operator, builder, expert = bridge.join("operator"), bridge.join("builder"), bridge.join("expert")
     me = builder.agent_id

@@ -101,6 +101,7 @@ def test_a_changed_model_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     assert asyncio.run(decider.decide("Bash", {"command": DISGUISED}))[0].decision is Decision.REVIEW
 
 
+@pytest.mark.heavy
 def test_a_person_may_approve_what_it_refuses(start_bridge: Callable[..., Bridge]) -> None:
     own = start_bridge(LIGHTHOUSE_PATTERNS_FILE=str(MODEL))
     builder, operator = own.join("builder"), own.join("operator")

@@ -254,6 +254,7 @@ def test_a_traversal_in_a_url_is_refused(bridge: Bridge, expert: Agent, path: st
         assert answer.status_code == 400, (path, answer.text)
 
 
+@pytest.mark.heavy
 def test_a_tree_of_ten_thousand_files_is_loaded_in_seconds(start_bridge: Any) -> None:
     own: Bridge = start_bridge()
     operator = own.join("operator")
