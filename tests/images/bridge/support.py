@@ -42,7 +42,7 @@ class Bridge:
     def __init__(
         self, folder: Path, env: Mapping[str, str] | None = None, postgres: Postgres | None = None
     ) -> None:
-        self.folder = folder
+        self.folder, self.postgres = folder, postgres
         self.port, self.metrics_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.store = folder / "data" / "events.db"

@@ -1,6 +1,7 @@
 """Faults that really happen, under load: every acknowledged event is there, none twice, and nobody had to help."""
 
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -123,34 +124,73 @@ def test_a_bridge_killed_during_appends_loses_and_doubles_nothing(own: Bridge) -
     check(load)
 
 
+@contextmanager
+def small_disk(place: Path) -> Iterator[None]:
+    """A file system of 16 MiB that anybody may use."""
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=0777", "tmpfs", str(place)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def fill_and_free(own: Bridge, load: Load, place: Path) -> None:
+    """Leave no room until writers are refused and the bridge says why; then let it recover by itself."""
+    load.grow(100)
+    stuffing = place / "stuffing"
+    with suppress(OSError), stuffing.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 65_536)
+    own.wait_for(lambda: bool(load.refusals), 60)
+    own.wait_for(lambda: "cannot be written" in own.http.get("/ready").json().get("detail", ""))
+    assert own.http.get("/health").status_code == 200
+    stuffing.unlink()
+    load.grow(50)
+    own.wait_for(lambda: own.http.get("/ready").status_code == 200)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system needs root")
 def test_a_full_disk_is_told_and_left_behind_without_hands(
     start_bridge: Callable[..., Bridge], tmp_path: Path
 ) -> None:
     place = tmp_path / "small"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)], check=True)
-    try:
+    with small_disk(place):
         own = start_bridge(
             LIGHTHOUSE_EVENT_STORE_PATH=str(place / "events.db"), LIGHTHOUSE_MIN_FREE_BYTES="0"
         )
         with Load(own) as load:
-            load.grow(100)
-            stuffing = place / "stuffing"
-            with suppress(OSError), stuffing.open("wb", buffering=0) as file:
-                while True:
-                    file.write(b"x" * 65_536)
-            own.wait_for(lambda: bool(load.refusals), 30)
-            assert "cannot be written" in own.http.get("/ready").json()["detail"]
-            assert own.http.get("/health").status_code == 200
-            stuffing.unlink()
-            load.grow(50)
-            own.wait_for(lambda: own.http.get("/ready").status_code == 200)
+            fill_and_free(own, load, place)
         assert any("full" in reason for reason in load.refusals), load.refusals
         check(load)
         own.kill()
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system needs root")
+def test_a_full_disk_of_the_server_is_told_and_left_behind_without_hands(
+    own_server: Postgres, start_bridge: Callable[..., Bridge]
+) -> None:
+    place = own_server.folder / "small"
+    with small_disk(place):
+        tables = place / "tables"
+        tables.mkdir()
+        shutil.chown(tables, own_server.folder.owner(), own_server.folder.group())
+        with own_server.connect() as connection:
+            connection.execute(f"CREATE TABLESPACE small LOCATION '{tables}'".encode())
+            connection.execute(b"CREATE DATABASE small TABLESPACE small")
+        small = replace(own_server, database="small")
+        own = start_bridge(postgres=small, LIGHTHOUSE_DATABASE_RETRY_SECONDS="1")
+        with Load(own) as load:
+            fill_and_free(own, load, place)
+        assert any("No space left on device" in reason for reason in load.refusals), load.refusals
+        check(load)
+        own.kill()
+        own_server.stop()
+        own_server.start()
+        own.start()
+        check(load)
+        own.kill()
+        own_server.stop()
 
 
 def test_a_program_that_looks_into_the_file_takes_nothing_from_the_bridge(
