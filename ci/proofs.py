@@ -93,4 +93,6 @@ def pytest(arguments: Sequence[str], *, helm: Path, helm3: Path, live: bool) -> 
     if live:
         env["KUBECONFIG"] = str(KUBECONFIG)
     command = [sys.executable, "-m", "pytest", "-o", f"cache_dir={CACHE / 'pytest'}", *arguments]
+    if os.environ.get("EVIDENCE"):
+        command += ["--evidence", str(ROOT / "docs" / "evidence.md")]
     return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from ci import images as image_builds
@@ -59,16 +57,15 @@ def test_release() -> None:
 
 @click.command()
 @click.option("--nodes", type=int, default=1, show_default=True)
-@click.option("--evidence", type=click.Path(path_type=Path), help="Write the table of evidence to a file.")
+@click.option("--whole", is_flag=True, help="With the scanners' proofs and the release's.")
 @guarded
-def test(nodes: int, evidence: Path | None) -> None:
+def test(nodes: int, whole: bool) -> None:
     """Prove everything a change can break: offline first, then on the running cluster, which is started if need be."""
     with Steps() as steps:
         helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
         proofs.lint(steps, helm)
     local.up(nodes, ROOT)
-    wanted = "not replicas" if evidence else "not scan and not replicas and not release"
-    arguments = ["-m", wanted, *(["--evidence", str(evidence)] if evidence else [])]
+    arguments = ["-m", "not replicas" if whole else "not scan and not replicas and not release"]
     raise SystemExit(proofs.pytest(arguments, helm=helm, helm3=helm_3, live=True))
 
 

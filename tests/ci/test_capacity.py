@@ -31,11 +31,13 @@ REPORT = {
 }
 
 
+@pytest.mark.proves(6, level="rendered")
 def test_the_reviews_sum_is_reproduced_from_its_inputs() -> None:
     found = total(counted(read_review()), 3)
     assert (int(found.cpu_limit), int(found.memory_limit / GIB)) == (30, 108)
 
 
+@pytest.mark.proves(7, level="rendered")
 def test_the_host_that_the_review_refused_is_refused_with_the_reason() -> None:
     review = read_review()
     host = Node("host", Fraction(str(review.host.cpu)), Fraction(str(review.host.memory_gib)) * GIB)
@@ -79,6 +81,7 @@ def test_a_report_agrees_with_a_model_made_of_it_and_not_with_another() -> None:
     assert "MiB stored by the endurance run" in {one.name for one in check(measured, halved) if not one.holds}
 
 
+@pytest.mark.proves(8, level="rendered")
 def test_every_price_names_when_where_and_how_it_was_read() -> None:
     prices = read_prices()
     assert len(prices.providers) >= 4

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 
+import pytest
+
 from ci.rollout import read_rollout
 from ci.settings import ROOT
 
 
+@pytest.mark.proves(35, level="rendered")
 def test_three_sprints_of_seven_days_follow_each_other() -> None:
     plan = read_rollout()
     assert [sprint.days for sprint in plan.sprints] == [(1, 7), (8, 14), (15, 21)]

@@ -125,6 +125,7 @@ def request(site: Site, pod: str, method: str, path: str, token: str, body: str 
     return int(status), text
 
 
+@pytest.mark.proves(17, level="running")
 def test_a_session_made_on_one_bridge_works_on_all_and_ends_on_all(site: Site) -> None:
     bridges = [pod["metadata"]["name"] for pod in site.bridges()]
     assert len(bridges) == 3
@@ -138,6 +139,7 @@ def test_a_session_made_on_one_bridge_works_on_all_and_ends_on_all(site: Site) -
     assert [request(site, pod, "GET", "/experts", token)[0] for pod in bridges] == [401] * 3
 
 
+@pytest.mark.proves(17, level="survives")
 def test_bridges_killed_at_random_lose_and_double_nothing(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,6 +162,7 @@ def test_bridges_killed_at_random_lose_and_double_nothing(
         print(f"\n{KILLS} bridges killed: {told}")
 
 
+@pytest.mark.proves(17, level="survives")
 def test_a_rolling_upgrade_fails_no_request(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     builder = site.join("builder", site.service)
     answers: list[int] = []

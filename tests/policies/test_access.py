@@ -106,6 +106,7 @@ def _questions() -> dict[Question, set[str]]:
     return everybody | ONLY | {question: set() for question in NOBODY_MAY}
 
 
+@pytest.mark.proves(26, level="accepted")
 @pytest.mark.parametrize("role", ROLES)
 def test_a_person_may_do_what_the_role_says_and_nothing_else(role: str, server: ApiServer) -> None:
     who = {"user": "somebody", "groups": [_person(role)["name"], "system:authenticated"]}
@@ -122,6 +123,7 @@ def test_a_person_may_do_what_the_role_says_and_nothing_else(role: str, server: 
     assert wrong == []
 
 
+@pytest.mark.proves(26, level="accepted")
 def test_the_accounts_of_components_may_do_nothing(render: Render, server: ApiServer) -> None:
     accounts = render.select("ServiceAccount")
     assert {account.namespace for account in accounts} == set(SPACES)
