@@ -182,6 +182,15 @@ HELM3 = GoTool("helm3", "helm.sh/helm/v3", ("helm.sh/helm/v3/cmd/helm",), ("helm
 LOAD = GoTool("load", "lighthouse/ci/tools/load", (".",), ("load",), release="0.1.0")
 OPA = GoTool("opa", "github.com/open-policy-agent/opa", ("github.com/open-policy-agent/opa",), ("opa",))
 
+PROMTOOL = GoTool(
+    "promtool",
+    "github.com/prometheus/prometheus",
+    ("github.com/prometheus/prometheus/cmd/promtool",),
+    ("promtool",),
+    # Rules are tested without finding targets; the module of one of the clouds cannot be had from the proxy.
+    tags="remove_all_sd",
+)
+
 
 def go_version() -> str:
     """The version of the installed Go; a `Failure` if there is none or it is too old."""
