@@ -237,10 +237,23 @@ spec:
   secret:
     secretName: {{ .Values.redis.existingSecret | quote }}
     defaultMode: 0440
+    items:
+      - key: password
+        path: password
 - name: redis-tls
   secret:
     secretName: {{ .Values.redis.existingTlsSecret | quote }}
     defaultMode: 0440
+    # Not all of it: where it is that of the Redis of this release it holds the server's own key too.
+    items:
+      - key: ca.crt
+        path: ca.crt
+      {{- if .Values.redis.clientCertificate }}
+      - key: tls.crt
+        path: tls.crt
+      - key: tls.key
+        path: tls.key
+      {{- end }}
 {{- end }}
 {{- if .Values.rules.existingConfigMap }}
 - name: rules
