@@ -123,3 +123,26 @@ def test_there_is_a_pod_for_each_primary_and_replica(
         item for item in rendered(renderer, values).select("StatefulSet") if item.name == "lighthouse-redis"
     )
     assert found.at("spec.replicas") == pods
+
+
+@pytest.mark.parametrize(
+    ("certificate", "keys"), [(False, ["ca.crt"]), (True, ["ca.crt", "tls.crt", "tls.key"])]
+)
+def test_a_bridge_gets_no_more_of_the_certificate_than_it_uses(
+    certificate: bool, keys: list[str], renderer: Renderer
+) -> None:
+    service = {"host": "redis", "existingSecret": "a", "existingTlsSecret": "b"}
+    bridge = {"database": service, "redis": {**service, "clientCertificate": certificate}}
+    render = renderer.render(replace(request_for("default"), overrides={"bridge": bridge | {"replicas": 2}}))
+    (found,) = (item for item in render.select("Deployment") if item.name == "lighthouse-bridge")
+    volumes = {volume["name"]: volume for volume in found.at("spec.template.spec.volumes")}
+    assert [item["key"] for item in volumes["redis-tls"]["secret"]["items"]] == keys
+    assert [item["key"] for item in volumes["redis"]["secret"]["items"]] == ["password"]
+
+
+def test_no_probe_opens_a_connection_without_tls(renderer: Renderer) -> None:
+    (found,) = (item for item in rendered(renderer).select("StatefulSet") if item.name == "lighthouse-redis")
+    (redis,) = (c for c in found.at("spec.template.spec.containers") if c["name"] == "redis")
+    probes = {name: probe for name, probe in redis.items() if name.endswith("Probe")}
+    assert probes.keys() == {"startupProbe", "livenessProbe", "readinessProbe"}
+    assert {name for name, probe in probes.items() if "exec" not in probe} == set()
