@@ -105,7 +105,8 @@ def _rendered_secrets(render: Render) -> dict[str, str]:
         for field, decode in (("stringData", str), ("data", _decoded)):
             for key, value in (item.document.get(field) or EMPTY).items():
                 text = decode(value).strip()
-                if len(text) >= _SHORTEST_SECRET:
+                # A name is told to others: only with its password it opens anything.
+                if len(text) >= _SHORTEST_SECRET and key != "username":
                     found[text] = f"{item.ref} {join(field, key)}"
     return found
 

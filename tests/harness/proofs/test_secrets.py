@@ -36,3 +36,14 @@ def test_nearly_every_random_key_is_found() -> None:
 
 def test_names_made_of_words_are_not() -> None:
     assert found(*NAMES) == set()
+
+
+def test_a_password_that_stands_elsewhere_is_found_and_a_user_name_is_not() -> None:
+    content = {"username": "exporter", "password": "correct-horse"}
+    secret = make_object(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": content}
+    )
+    data = {"name": "runs as exporter", "word": "says correct-horse"}
+    config = make_object({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data})
+    verdict = secret_leaks(Render(Request(Path("c")), (secret, config)))
+    assert {f.path for f in verdict.findings if f.check == "secret/repeated"} == {"data.word"}

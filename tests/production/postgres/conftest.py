@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROFILE = ROOT / "charts" / "lighthouse" / "profiles" / "production-small.yaml"
-ALONE = ("bridge", "agents", "fuse-csi")
+ALONE = ("bridge", "agents", "fuse-csi", "redis")
 
 
 @pytest.fixture(scope="session")
