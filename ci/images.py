@@ -17,12 +17,14 @@ from ci.settings import CACHE, ROOT, VERSIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-REDIS = {name: (f"images/{name}",) for name in ("redis", "redis-exporter", "redis-keeper")}
+# What runs without further values.
 PRODUCT = {
     "bridge": ("images/bridge", "policies/rules", "policies/patterns"),
     "fuse-csi": ("images/fuse-csi",),
     "agent": ("images/agent", "images/bridge/lighthouse_bridge/decisions"),
 }
+REDIS = {name: (f"images/{name}",) for name in ("redis", "redis-exporter", "redis-keeper")}
+RELEASED = PRODUCT | REDIS
 ASSEMBLE = "images/assemble.py"
 
 
@@ -135,7 +137,7 @@ def build_product(name: str, base: Image, context: Path, reference: str, *, laye
 
 def product_image(steps: Steps, name: str, base: Image) -> Image:
     """One of the product's images, from images/<name>/Containerfile with the repository as context."""
-    folders = [ROOT / folder for folder in (*(PRODUCT | REDIS)[name], ASSEMBLE)]
+    folders = [ROOT / folder for folder in (*RELEASED[name], ASSEMBLE)]
     key = digest(base.reference, tree_digest(folders, ROOT), ROOT / ".dockerignore")
 
     def build(reference: str) -> None:

@@ -20,9 +20,9 @@ from pathlib import Path
 
 DPKG = Path("/var/lib/dpkg")
 # Needed by maintainer scripts or for what no image of ours does.
-LEFT_OUT = {"debconf", "debconf-2.0", "dpkg", "install-info", "mawk", "openssl", "perl-base"}
+LEFT_OUT = {"adduser", "debconf", "debconf-2.0", "dpkg", "install-info", "mawk", "openssl", "perl-base"}
 LEFT_OUT |= {"libdb5.3", "libncursesw6", "libnsl2", "libreadline8", "libtinfo6", "libtirpc3"}
-LEFT_OUT |= {"media-types", "readline-common"}
+LEFT_OUT |= {"init-system-helpers", "lsb-base", "media-types", "readline-common", "sysvinit-utils"}
 # Made by maintainer scripts, hence in no package's list.
 GENERATED = ("etc/ssl/certs", "usr/lib/ssl", "etc/nsswitch.conf", "etc/ld.so.conf", "etc/ld.so.conf.d")
 UNUSED = re.compile(
@@ -134,11 +134,11 @@ def main() -> None:
     (root / "etc/group").write_text(GROUPS)
     (root / "tmp").mkdir(exist_ok=True)
     (root / "tmp").chmod(0o1777)
-    library = next(root.glob("usr/lib/python3.*"))
     # Bytecode that is never checked against its source: the root file system is read-only.
     mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    if not compileall.compile_dir(library, quiet=1, stripdir=str(root), invalidation_mode=mode):
-        sys.exit(f"{library} has modules that cannot be compiled.")
+    for library in root.glob("usr/lib/python3.*"):
+        if not compileall.compile_dir(library, quiet=1, stripdir=str(root), invalidation_mode=mode):
+            sys.exit(f"{library} has modules that cannot be compiled.")
     subprocess.run(["/sbin/ldconfig", "-r", str(root)], check=True)
     shutil.rmtree(root / "var/cache/ldconfig", ignore_errors=True)
 

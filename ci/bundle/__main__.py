@@ -53,7 +53,7 @@ def release(steps: Steps, key: Key | None, folder: Path, output: Path) -> Path:
     helm = toolchain.helm_and_kubectl(steps) / "helm"
     trivy = Trivy(toolchain.go_tool(toolchain.TRIVY, steps) / "trivy", folder / "no-database")
     base = images.base_image(steps)
-    built = {name: images.product_image(steps, name, base) for name in images.PRODUCT}
+    built = {name: images.product_image(steps, name, base) for name in images.RELEASED}
     bundle = folder / "bundle"
     layouts = {}
     for name, image in built.items():

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHART = ROOT / "charts" / "lighthouse"
+WHOLE = ("--set", "redis.enabled=true")
+"""Values by which a render names every image of ours."""
 CHANGES = 20
 """How many commits the annotation of changes names at most."""
 
@@ -40,7 +42,7 @@ def pinned_chart(helm: Path, digests: Mapping[str, str], folder: Path) -> Path:
             raise Failure(
                 f"No values.yaml of {CHART} has the image lighthouse/{name}: take it out of the release."
             )
-    used = images_of(run([helm, "template", "lighthouse", chart, "--namespace", "lighthouse"]))
+    used = images_of(run([helm, "template", "lighthouse", chart, "--namespace", "lighthouse", *WHOLE]))
     if loose := sorted(image for image in used if "/lighthouse/" in image and "@sha256:" not in image):
         raise Failure(f"The chart names {', '.join(loose)} without a digest: give its values a digest.")
     _annotate(chart / "Chart.yaml", used)

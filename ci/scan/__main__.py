@@ -75,7 +75,7 @@ def _scan(scanners: Scanners, kind: str, steps: Steps, folder: Path) -> list[Sca
     if kind == "images":
         preflight.check_root()
         base = images.base_image(steps)
-        built = {name: images.product_image(steps, name, base) for name in images.PRODUCT}
+        built = {name: images.product_image(steps, name, base) for name in images.RELEASED}
         return [
             scanners.trivy.image(name, targets.unpack(image.archive, folder / name))
             for name, image in built.items()

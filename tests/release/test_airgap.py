@@ -40,7 +40,10 @@ NETWORKS = {
     "POD_NETWORK": "10.221.0.0/16",
     "SERVICE_NETWORK": "10.222.0.0/16",
 }
+# One server, by which all images of Redis are used too.
+REDIS = {"redis": {"enabled": True, "mode": "standalone"}}
 CLIENTS = {"networkPolicies": {"clients": [{"ipBlock": {"cidr": NETWORKS["NODE_NETWORK"]}}]}}
+WITH_REDIS = CLIENTS | REDIS
 REGISTRY = "127.0.0.1:5000"  # loopback of the node, the one address that is pulled from without TLS
 WHERE = """
 from ci.cluster import lifecycle, node
@@ -109,7 +112,7 @@ def site(helm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]
 
 
 def digests(release: Release) -> dict[str, str]:
-    return {name: archive.image_digest(release.bundle / "images" / name) for name in images.PRODUCT}
+    return {name: archive.image_digest(release.bundle / "images" / name) for name in images.RELEASED}
 
 
 def used_images(site: Site) -> set[str]:
@@ -149,7 +152,7 @@ def test_fresh_cluster_installs_from_the_bundle_alone(delivered: Release, site: 
     present = run([site.programs / "ctr", "--namespace", "k8s.io", "images", "list", "--quiet"]).split()
     assert present, "a cluster holds at least the images of its own parts"
     assert [name for name in present if "/lighthouse/" in name] == []
-    write_values(delivered, CLIENTS)
+    write_values(delivered, WITH_REDIS)
     for step in ("load", "namespace", "install"):
         delivered.step(step, site.env, site.path)
     expected = {f"localhost/lighthouse/{name}@{digest}" for name, digest in digests(delivered).items()}
@@ -236,7 +239,7 @@ def test_upgrade_from_the_previous_package_comes_from_a_registry_by_digest(
         body = {"operation": "create", "file_path": "kept.txt", "content": "kept\n", "agent_id": "release"}
         client.post("/shadow/update", json=body).raise_for_status()
 
-    write_values(delivered, CLIENTS)
+    write_values(delivered, WITH_REDIS)
     env = {**site.env, "REGISTRY": registry, "PLAIN_HTTP": "--plain-http"}
     for step in ("push", "install-from-registry"):
         delivered.step(step, env, site.path, site.network)

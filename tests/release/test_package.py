@@ -11,7 +11,7 @@ import yaml
 
 from ci import images
 from ci.bundle import archive
-from ci.bundle.chart import images_of, version
+from ci.bundle.chart import WHOLE, images_of, version
 from ci.console import Failure, run
 
 from .conftest import ci, make_keys
@@ -25,7 +25,8 @@ pytestmark = pytest.mark.release
 
 
 def rendered(helm: Path, release: Release) -> list[str]:
-    return images_of(run([helm / "helm", "template", "lighthouse", release.package, "-n", "lighthouse"]))
+    manifests = run([helm / "helm", "template", "lighthouse", release.package, "-n", "lighthouse", *WHOLE])
+    return images_of(manifests)
 
 
 def verify_chart(helm: Path, package: Path, keys: Keys) -> None:
@@ -39,7 +40,7 @@ def verify_sums(folder: Path, keys: Keys) -> None:
 
 @pytest.mark.proves(27, level="running")
 def test_every_image_is_named_by_the_digest_that_is_in_the_bundle(helm: Path, release: Release) -> None:
-    digests = {name: archive.image_digest(release.bundle / "images" / name) for name in images.PRODUCT}
+    digests = {name: archive.image_digest(release.bundle / "images" / name) for name in images.RELEASED}
     assert rendered(helm, release) == sorted(
         f"localhost/lighthouse/{name}@{digest}" for name, digest in digests.items()
     )
@@ -49,7 +50,7 @@ def test_annotations_name_the_images_of_the_render_and_the_changes(helm: Path, r
     metadata = yaml.safe_load(run([helm / "helm", "show", "chart", release.package]))
     annotated = yaml.safe_load(metadata["annotations"]["artifacthub.io/images"])
     assert sorted(one["image"] for one in annotated) == rendered(helm, release)
-    assert {one["name"] for one in annotated} == set(images.PRODUCT)
+    assert {one["name"] for one in annotated} == set(images.RELEASED)
     assert yaml.safe_load(metadata["annotations"]["artifacthub.io/changes"])
 
 
@@ -94,7 +95,7 @@ def test_signature_of_somebody_else_is_refused(helm: Path, release: Release, tmp
 
 
 def test_bill_of_materials_lists_debian_and_python_packages(release: Release) -> None:
-    for name in images.PRODUCT:
+    for name in images.RELEASED:
         bill = json.loads((release.output / "sbom" / f"{name}.cdx.json").read_text())
         assert bill["bomFormat"] == "CycloneDX"
         kinds = {one.get("purl", "").partition("/")[0] for one in bill["components"]}
@@ -105,7 +106,7 @@ def test_provenance_names_package_images_and_locks(release: Release) -> None:
     statement = json.loads((release.output / "provenance.json").read_text())
     subjects = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
     assert subjects[f"lighthouse-{version()}.tgz"] == archive.sha256(release.package)
-    assert set(subjects) == {release.package.name, *(f"lighthouse/{name}" for name in images.PRODUCT)}
+    assert set(subjects) == {release.package.name, *(f"lighthouse/{name}" for name in images.RELEASED)}
     materials = {one["uri"] for one in statement["predicate"]["buildDefinition"]["resolvedDependencies"]}
     assert "images/bridge/requirements.txt" in materials
 
