@@ -10,10 +10,12 @@ from ci.cluster.pki import Authority
 from tests.images.bridge.redis_servers import ACL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 NAMESPACE = "stores"
 PORTS = {"postgres": 5432, "redis": 6379}
+PEER = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}}
 # PostgreSQL needs a user that the image's passwd knows and a key that is its own.
 _COMMANDS = {
     "postgres": """
@@ -33,13 +35,15 @@ exec redis-server --dir /data --save '' --port 0 --tls-port 6379 --tls-auth-clie
 _USER = {"runAsNonRoot": True, "runAsUser": 65534, "runAsGroup": 65534, "fsGroup": 65534}
 
 
-def store_objects(image: str, folder: Path, bridges: str) -> list[dict[str, Any]]:
-    """Everything that both servers need, and the Secrets by which bridges in the namespace `bridges` reach them."""
+def store_objects(
+    image: str, folder: Path, bridges: str, names: Iterable[str] = tuple(PORTS)
+) -> list[dict[str, Any]]:
+    """Everything that the named servers need, and the Secrets by which bridges in the namespace `bridges` reach them."""
     authority = Authority(folder, "stores")
     objects: list[dict[str, Any]] = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     ]
-    for name in PORTS:
+    for name in names:
         password = secrets.token_hex(16)
         certificate, key = authority.issue(name, name, names=[host(name)])
         files = {
@@ -66,22 +70,22 @@ def host(name: str) -> str:
 
 def bridge_values(replicas: int) -> dict[str, Any]:
     """Values of a release whose bridges use both stores."""
-
-    def service(name: str) -> dict[str, Any]:
-        return {
-            "host": host(name),
-            "existingSecret": f"bridge-{name}",
-            "existingTlsSecret": f"bridge-{name}-tls",
-        }
-
-    namespace = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}}
     return {
-        "bridge": {
-            "replicas": replicas,
-            "database": {**service("postgres"), "name": "postgres"},
-            "redis": service("redis"),
-        },
-        "networkPolicies": {"database": {"peers": [namespace]}, "redis": {"peers": [namespace]}},
+        "bridge": {"replicas": replicas, "database": database_value(), "redis": _service_value("redis")},
+        "networkPolicies": {"database": {"peers": [PEER]}, "redis": {"peers": [PEER]}},
+    }
+
+
+def database_value() -> dict[str, Any]:
+    """The value by which bridges use the PostgreSQL."""
+    return {**_service_value("postgres"), "name": "postgres"}
+
+
+def _service_value(name: str) -> dict[str, Any]:
+    return {
+        "host": host(name),
+        "existingSecret": f"bridge-{name}",
+        "existingTlsSecret": f"bridge-{name}-tls",
     }
 
 

@@ -24,6 +24,8 @@ AGENTS = f"{NAMESPACE}-agents"
 CSI = f"{NAMESPACE}-fuse-csi"
 PROJECT = "/mnt/lighthouse/project"
 PYTHON = "/opt/lighthouse/bin/python"
+# What a pod to work from does: images of ours have Python and need no shell.
+PAUSE = [PYTHON, "-c", "import signal; signal.pause()"]
 
 
 @dataclass(frozen=True)

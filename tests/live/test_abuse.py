@@ -12,8 +12,9 @@ import pytest
 
 from ci.release import bridge_service, role_key
 from ci.settings import NAMESPACE, RELEASE, ROOT
+from tests.live.knocking import restricted_pod
 from tests.live.support import AGENTS, PYTHON, agent, component, pods
-from tests.live.test_network import METADATA, restricted_pod
+from tests.live.test_network import METADATA
 
 if TYPE_CHECKING:
     from ci.release import Cluster

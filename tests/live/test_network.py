@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ci.cluster.lifecycle import current
 from ci.settings import NAMESPACE
-from tests.live.support import AGENTS, CSI, PYTHON, Container, agent, applied, component, pods
+from tests.live.knocking import Target, knock, restricted_pod
+from tests.live.support import AGENTS, CSI, Container, agent, applied, component, pods
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,69 +24,6 @@ pytestmark = pytest.mark.live
 METADATA = "169.254.169.254"
 STRANGERS = "default"
 CAPABILITY = {"lighthouse.dev/access-bridge": "true"}
-
-# Prints which of "address port protocol" answer. A refusal is an answer: the packet arrived.
-KNOCK = """
-import concurrent.futures, json, socket, sys
-def knock(target):
-    address, port, protocol = target
-    kind = socket.SOCK_DGRAM if protocol == "UDP" else socket.SOCK_STREAM
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.settimeout(2)
-        try:
-            s.connect((address, port))
-            if protocol == "UDP":  # a DNS query for the root
-                s.send(b"\\x12\\x34\\x01\\0\\0\\1\\0\\0\\0\\0\\0\\0\\0\\0\\2\\0\\1")
-                s.recv(512)
-            return True
-        except ConnectionRefusedError:
-            return True
-        except OSError:
-            return False
-targets = json.loads(sys.argv[1])
-with concurrent.futures.ThreadPoolExecutor(len(targets)) as pool:
-    print(json.dumps(list(pool.map(knock, targets))))
-"""
-
-
-@dataclass(frozen=True)
-class Target:
-    """Something that listens: `name` as the table of expectations calls it."""
-
-    name: str
-    address: str
-    port: int
-    protocol: str = "TCP"
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.protocol}/{self.port}"
-
-
-def restricted_pod(name: str, namespace: str, image: str, labels: dict[str, str]) -> dict[str, Any]:
-    """A pod that does nothing, to knock from."""
-    security = {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    container = {
-        "name": "knock",
-        "image": image,
-        "command": ["sleep", "infinity"],
-        "securityContext": security,
-    }
-    spec = {
-        "terminationGracePeriodSeconds": 0,
-        "automountServiceAccountToken": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-    }
-    metadata = {"name": name, "namespace": namespace, "labels": labels}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 @pytest.fixture(scope="module")
@@ -191,17 +127,6 @@ def test_every_cell_of_the_matrix_is_as_the_table_of_flows_says(
 ) -> None:
     assert sources.keys() == MAY.keys()
     assert {name for names in MAY.values() for name in names} <= {target.name for target in targets}
-    wrong, cells, opened = [], 0, 0
-    asked = json.dumps([(target.address, target.port, target.protocol) for target in targets])
-    for name, source in sources.items():
-        own = source.cluster.get("pod", source.pod, "-n", source.namespace)["status"]["podIP"]
-        answers = json.loads(source.output(PYTHON, "-c", KNOCK, asked))
-        for target, answered in zip(targets, answers, strict=True):
-            if target.address == own:  # a pod always reaches itself
-                continue
-            cells += 1
-            opened += answered
-            if answered != (target.name in MAY[name]):
-                wrong.append(f"{name} -> {target}: {'open' if answered else 'closed'}")
-    print(f"{cells} cells, {opened} open, {len(wrong)} wrong")
-    assert wrong == []
+    matrix = knock(sources, targets, MAY)
+    print(f"{matrix.cells} cells, {matrix.opened} open, {len(matrix.wrong)} wrong")
+    assert matrix.wrong == []

@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from ci import images as image_builds
 from ci.cluster import lifecycle
 from ci.cluster import node as nodes_module
 from ci.console import Steps
-from ci.release import Cluster, install, local_values
+from ci.release import CHART, Cluster, install, local_values
 from ci.settings import KUBECONFIG, NAMESPACE, RELEASE
 from ci.toolchain import CLUSTER_TOOLS, bin_folder, go_tool, helm_and_kubectl
 from tests.images.redis_keeper.servers import certificate, new_authority
-from tests.live.support import Container, component, pods
+from tests.live.support import PAUSE, Container, component, pods
 from tests.production.postgres import faults
 from tests.production.reports import Report
 
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+PROFILE = CHART / "profiles" / "production-small.yaml"
+ALONE = {name: {"enabled": False} for name in ("agents", "fuse-csi")}
 NAME = f"{RELEASE}-redis"
 DOMAIN = f"{NAME}-nodes.{NAMESPACE}.svc.cluster.local"
-IMAGES = tuple(image_builds.REDIS)
 USERS = ("bridge", "exporter", "keeper", "replication")
 NODES = f"{component('redis')},lighthouse.dev/role=node"
 
@@ -45,7 +47,7 @@ def images() -> dict[str, image_builds.Image]:
     """The images of the product and of Redis, on all nodes."""
     steps = Steps(quiet=True)
     base = image_builds.base_image(steps)
-    built = {name: image_builds.product_image(steps, name, base) for name in (*image_builds.PRODUCT, *IMAGES)}
+    built = {name: image_builds.product_image(steps, name, base) for name in image_builds.RELEASED}
     programs = bin_folder([go_tool(tool, steps) for tool in CLUSTER_TOOLS])
     for node in lifecycle.current():
         image_builds.import_into(programs / "ctr", nodes_module.socket(node), built.values())
@@ -61,6 +63,8 @@ class Release:
     folder: Path
     overrides: dict[str, Any] = field(default_factory=dict)
     primaries: int = 3
+    others: dict[str, Any] = field(default_factory=lambda: dict(ALONE))
+    """Values of what is not Redis."""
 
     def __post_init__(self) -> None:
         self.authority = new_authority()
@@ -68,17 +72,18 @@ class Release:
 
     def put_passwords(self) -> None:
         """Write the Secret of passwords."""
-        self._put("redis-users", {name: text.encode() for name, text in self.passwords.items()})
+        self.put_secret("redis-users", {name: text.encode() for name, text in self.passwords.items()})
 
     def put_certificate(self) -> int:
         """Write a new certificate into its Secret; returns its serial number."""
         names = [f"*.{DOMAIN}", f"{NAME}.{NAMESPACE}.svc.cluster.local"]
         serial = certificate(self.folder, ["127.0.0.1"], self.authority, names)
         files = {name: (self.folder / name).read_bytes() for name in ("tls.crt", "tls.key", "ca.crt")}
-        self._put("redis-certificate", files)
+        self.put_secret("redis-certificate", files)
         return serial
 
-    def _put(self, name: str, content: dict[str, bytes]) -> None:
+    def put_secret(self, name: str, content: dict[str, bytes]) -> None:
+        """Write a Secret."""
         data = {key: base64.b64encode(value).decode() for key, value in content.items()}
         secret = {
             "apiVersion": "v1",
@@ -106,19 +111,15 @@ class Release:
             repository, _, tag = rest.rpartition(":")
             return {"registry": registry, "repository": repository, "tag": tag}
 
-        small = {"cpu": "10m", "memory": "64Mi", "ephemeral-storage": "16Mi"}
-        redis = {
-            "enabled": True,
+        redis = yaml.safe_load(PROFILE.read_text())["redis"] | {
             "image": image("redis"),
             "keeper": {"image": image("redis-keeper")},
             "exporter": {"image": image("redis-exporter")},
-            "resources": {"requests": small},
-            "persistence": {"size": "100Mi"},
             "cluster": {"primaries": self.primaries},
             "tls": {"existingSecret": "redis-certificate"},
             "users": {"existingSecret": "redis-users"},
         }
-        return {"redis": redis | self.overrides}
+        return {"redis": redis | self.overrides, **self.others}
 
     @property
     def shape(self) -> tuple[str, str, int, int]:
@@ -179,7 +180,7 @@ def beside(release: Release) -> Iterator[Container]:
                 {
                     "name": "beside",
                     "image": release.images["redis-keeper"].reference,
-                    "command": ["sleep", "infinity"],
+                    "command": PAUSE,
                     "securityContext": {
                         "allowPrivilegeEscalation": False,
                         "readOnlyRootFilesystem": True,

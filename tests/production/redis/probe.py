@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import signal
 import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.live.support import PYTHON
+from tests.live.support import PYTHON, eventually, signal_all
 from tests.production.redis.probes import LOAD, WATCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.live.support import Container
+    from tests.production.redis.conftest import Release
     from tests.production.reports import Report
 
 SLOTS = 16384
@@ -108,6 +110,21 @@ def watched(container: Container, shape: tuple[str, str, int, int]) -> Iterator[
     finally:
         load.close()
         watch.close()
+
+
+def kill_a_primary(release: Release, watch: Program) -> None:
+    """Kill a primary once its replica has taken over."""
+    (pod, *_) = sorted(watch.lines[-1]["held"])
+    pids = release.pod(int(pod)).pids()
+    # Frozen, then killed: a process that is killed at once is back before anybody misses it.
+    signal_all(pids, signal.SIGSTOP)
+    eventually(
+        lambda: pod not in watch.lines[-1]["held"] or watch.lines[-1]["slots"] == 0, 30, "it is missed"
+    )
+    eventually(
+        lambda: pod not in watch.lines[-1]["held"] and watch.lines[-1]["slots"] == SLOTS, 60, "failover"
+    )
+    signal_all(pids, signal.SIGKILL)
 
 
 def told(report: Report, what: str, event: Event, whole: float) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.support import eventually, signal_all
+from tests.live.support import eventually
 from tests.production.redis.conftest import NODES
-from tests.production.redis.probe import Event, told, watched
+from tests.production.redis.probe import Event, kill_a_primary, told, watched
 
 if TYPE_CHECKING:
     from tests.live.support import Container
@@ -63,18 +62,8 @@ def test_a_primary_hands_over_before_it_stops(release: Release, beside: Containe
 
 def test_a_primary_is_killed_under_load(release: Release, beside: Container, report: Report) -> None:
     with watched(beside, release.shape) as (watch, load):
-        (pod, *_) = sorted(watch.lines[-1]["held"])
-        pids = release.pod(int(pod)).pids()
         event = Event(watch, load)
-        # Frozen, then killed: a process that is killed at once is back before anybody misses it.
-        signal_all(pids, signal.SIGSTOP)
-        eventually(
-            lambda: pod not in watch.lines[-1]["held"] or watch.lines[-1]["slots"] == 0, 30, "it is missed"
-        )
-        eventually(
-            lambda: pod not in watch.lines[-1]["held"] and watch.lines[-1]["slots"] == 16384, 60, "failover"
-        )
-        signal_all(pids, signal.SIGKILL)
+        kill_a_primary(release, watch)
         whole = event.wait_whole(150, at_least=10)
         time.sleep(3)
     told(report, "one primary frozen and killed", event, whole)
