@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -15,7 +16,14 @@ def now_us() -> int:
 
 def iso(timestamp_us: int) -> str:
     """ISO 8601 in UTC with microseconds and offset."""
-    return (_EPOCH + timedelta(microseconds=timestamp_us)).isoformat(timespec="microseconds")
+    seconds, microseconds = divmod(timestamp_us, 1_000_000)
+    return f"{_second(seconds)}.{microseconds:06d}+00:00"
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    # Thousands of events have the same one.
+    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def parse_iso(text: str) -> int:

@@ -85,7 +85,7 @@ class JoinKeys:
 def sign_token(secret: bytes, session_id: str, agent_id: str, created: float) -> str:
     """The token of a session: `session_id:agent_id:epoch:hmac`."""
     body = f"{session_id}:{agent_id}:{created}"
-    return f"{body}:{hmac.new(secret, body.encode(), hashlib.sha256).hexdigest()}"
+    return f"{body}:{hmac.digest(secret, body.encode(), 'sha256').hex()}"
 
 
 def open_token(secret: bytes, token: str) -> tuple[str, str] | None:
@@ -94,7 +94,7 @@ def open_token(secret: bytes, token: str) -> tuple[str, str] | None:
     parts = body.split(":")
     if len(parts) != 3 or not body.isascii() or not signature.isascii():
         return None
-    expected = hmac.new(secret, body.encode(), hashlib.sha256).hexdigest()
+    expected = hmac.digest(secret, body.encode(), "sha256").hex()
     if not hmac.compare_digest(expected, signature):
         return None
     return parts[0], parts[1]

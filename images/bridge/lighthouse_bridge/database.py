@@ -229,6 +229,7 @@ class Database(ABC):
         self.trouble: str | None = None
         self._on_commit = on_commit
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._gathered: list[Job] = []
         self._order = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._readers = ThreadPoolExecutor(READERS, "store-reader")
@@ -243,6 +244,7 @@ class Database(ABC):
 
     async def close(self) -> None:
         """Finish queued writes and close the store."""
+        self._hand_over()
         self._jobs.put(None)
         await asyncio.to_thread(self._writer.join)
         self._readers.shutdown(wait=True, cancel_futures=True)
@@ -252,12 +254,21 @@ class Database(ABC):
 
         An exception of `work` undoes it alone. Raises StoreUnavailableError when nothing could be written.
         """
-        if self._jobs.qsize() >= QUEUE:
+        if self._jobs.qsize() + len(self._gathered) >= QUEUE:
             raise StoreUnavailableError(f"{QUEUE} writes are waiting already; try again later")
         job = Job(work, asyncio.get_running_loop(), self.ERRORS)
-        self._jobs.put(job)
+        if not self._gathered:
+            job.loop.call_soon(self._hand_over)
+        self._gathered.append(job)
         result: T = await job.future
         return result
+
+    def _hand_over(self) -> None:
+        """Give the writer what one turn of the event loop brought: woken for the first of it, the writer would take
+        the interpreter from the loop and commit that one alone."""
+        jobs, self._gathered = self._gathered, []
+        for job in jobs:
+            self._jobs.put(job)
 
     async def read(
         self, work: Callable[[Connection], T], *, snapshot: bool = False, may_lag: bool = False

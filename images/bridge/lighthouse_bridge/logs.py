@@ -18,7 +18,6 @@ def configure_logs(level: str) -> None:
     """Send every log of this process to standard output as JSON at `level` and above."""
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

@@ -13,6 +13,7 @@ import shutil
 import sqlite3
 import time
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from . import metrics
@@ -24,13 +25,16 @@ from .migrations import is_current
 from .problems import StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from .events import StreamLine
+    from .events import Row, StreamLine
 
 T = TypeVar("T")
 _MAGIC = b"SQLite format 3\0"
+_VALUES = INSERT.partition(" VALUES ")[2]
+# Rows of one statement. Each statement lets the event loop run, and has to wait until it may go on.
+_INSERTS = {rows: INSERT + f",{_VALUES}" * (rows - 1) for rows in (128, 32, 8, 1)}
 
 
 class SqliteDatabase(Database):
@@ -144,7 +148,7 @@ class SqliteDatabase(Database):
                     if not jobs[taken].future.cancelled():
                         batch.run(jobs[taken])
                     taken += 1
-                connection.executemany(INSERT, batch.rows)
+                _insert(connection, batch.rows)
                 connection.execute("COMMIT")
             except Exception as error:
                 # Whatever it was, this thread must go on: every write waits for it.
@@ -211,3 +215,12 @@ class SqliteDatabase(Database):
             with suppress(sqlite3.Error):
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._drop()
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Insert events in as few statements as possible."""
+    start = 0
+    for count, statement in _INSERTS.items():
+        while len(rows) - start >= count:
+            connection.execute(statement, list(chain.from_iterable(rows[start : start + count])))
+            start += count
