@@ -120,7 +120,9 @@ def _apply(cluster: Cluster, documents: list[Manifest]) -> None:
 
 
 def _ready(cluster: Cluster, namespace: str, deployment: str) -> None:
-    cluster.kubectl("rollout", "status", f"deployment/{deployment}", "-n", namespace, "--timeout=180s")
+    # Not "rollout status", which waits for every pod: one that does not lead may never be ready.
+    words = ["wait", "--for=condition=Available", f"deployment/{deployment}", "-n", namespace]
+    cluster.kubectl(*words, "--timeout=180s")
 
 
 def _probe(cluster: Cluster) -> None:

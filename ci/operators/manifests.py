@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Manifest = dict[str, Any]
+REPLICAS = 2
+# How long an operator's pod stays bound to a node that does not answer; Kubernetes' own is 300 s.
+GONE_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,9 @@ def cloudnative_pg(text: str, images: Images) -> list[Manifest]:
     container["imagePullPolicy"] = images.pull_policy
     (variable,) = [entry for entry in container["env"] if entry["name"] == "OPERATOR_IMAGE_NAME"]
     variable["value"] = images.operator
+    # A tenth of a core, as published, makes every failover wait for the operator's next slice of time.
+    container["resources"]["limits"]["cpu"] = "1"
+    _survive_a_node(documents)
     return documents
 
 
@@ -55,7 +61,39 @@ def barman_plugin(text: str, images: Images) -> list[Manifest]:
     container["imagePullPolicy"] = images.pull_policy
     (secret,) = [item for item in documents if item["kind"] == "Secret"]
     secret["data"]["SIDECAR_IMAGE"] = base64.b64encode(images.sidecar.encode()).decode()
+    container["readinessProbe"] |= {"initialDelaySeconds": 0, "periodSeconds": 2}
+    _survive_a_node(documents)
     return documents
+
+
+def _survive_a_node(documents: list[Manifest]) -> None:
+    """Run an operator twice, on two nodes where there are two: one leads, the other takes over.
+
+    The plugin's second is never ready, since only the leader listens, so one that is missing must not count.
+    """
+    (deployment,) = [item for item in documents if item["kind"] == "Deployment"]
+    spec = deployment["spec"]
+    pod = spec["template"]["spec"]
+    spec["replicas"] = REPLICAS
+    spec["strategy"] = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 1}}
+    pod["topologySpreadConstraints"] = [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": spec["selector"],
+            "matchLabelKeys": ["pod-template-hash"],
+        }
+    ]
+    pod["tolerations"] = [
+        {
+            "key": f"node.kubernetes.io/{state}",
+            "operator": "Exists",
+            "effect": "NoExecute",
+            "tolerationSeconds": GONE_SECONDS,
+        }
+        for state in ("not-ready", "unreachable")
+    ]
 
 
 def crds(documents: list[Manifest]) -> list[str]:
