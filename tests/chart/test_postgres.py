@@ -63,6 +63,25 @@ def test_a_commit_needs_a_replica_in_every_profile(renderer: Renderer) -> None:
         }
 
 
+def test_a_bridge_sees_no_key_of_the_databases_authority(renderer: Renderer) -> None:
+    """The Secret of CloudNativePG's authority holds `ca.key` beside the certificate."""
+    database = {
+        "host": "lighthouse-postgres-rw",
+        "existingSecret": "lighthouse-postgres-bridge",
+        "existingTlsSecret": "lighthouse-postgres-ca",
+    }
+    (bridge,) = (
+        item
+        for item in rendered(renderer, {"bridge": {"database": database}}).select("Deployment")
+        if item.name == "lighthouse-bridge"
+    )
+    (volume,) = (v for v in bridge.at("spec.template.spec.volumes") if v["name"] == "database-tls")
+    sources = [source["secret"] for source in volume["projected"]["sources"]]
+    assert {source["name"] for source in sources} == {"lighthouse-postgres-ca"}
+    seen = {source.get("optional", False): [i["key"] for i in source["items"]] for source in sources}
+    assert seen == {False: ["ca.crt"], True: ["tls.crt", "tls.key"]}
+
+
 def test_a_parameter_of_the_user_wins(renderer: Renderer) -> None:
     values = {"postgres": {"parameters": {"work_mem": "5MB", "jit": "off"}}}
     parameters = cluster(rendered(renderer, values)).at("spec.postgresql.parameters")

@@ -213,15 +213,30 @@ spec:
 
 {{- define "bridge.volumes" }}
 {{- if .Values.database.host }}
-{{- /* Whole Secrets: a client's certificate may be in them, and keys that are not there would hold up the pod. */}}
+{{- /* A client's certificate may be there or not. */}}
 - name: database
   secret:
     secretName: {{ .Values.database.existingSecret | quote }}
     defaultMode: 0440
 - name: database-tls
-  secret:
-    secretName: {{ .Values.database.existingTlsSecret | quote }}
+  projected:
     defaultMode: 0440
+    # Not all of it: CloudNativePG keeps the authority's own key beside its certificate.
+    sources:
+      - secret:
+          name: {{ .Values.database.existingTlsSecret | quote }}
+          items:
+            - key: ca.crt
+              path: ca.crt
+      - secret:
+          name: {{ .Values.database.existingTlsSecret | quote }}
+          # Only where the server asks for a client's certificate.
+          optional: true
+          items:
+            - key: tls.crt
+              path: tls.crt
+            - key: tls.key
+              path: tls.key
 {{- else }}
 - name: data
   {{- if .Values.persistence.enabled }}
