@@ -41,7 +41,8 @@ PROBE_SECONDS = 0.4
 LISTEN_SECONDS = 5.0
 _CALLS = 32
 # The second is not one of the first.
-AWAY = (RedisError, RedisClusterException, OSError, TimeoutError)
+# The last is what redis-py raises when ASK names a node that joined after it last looked.
+AWAY = (RedisError, RedisClusterException, OSError, TimeoutError, AttributeError)
 # The generic cell rate algorithm in one step, by the server's clock, which all bridges share. Numbers are written
 # with %.0f: Lua would round a time in microseconds to 14 digits.
 _RATE_SCRIPT = """

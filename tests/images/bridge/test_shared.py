@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from hashlib import sha256
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -367,3 +368,39 @@ def test_tls_needs_a_known_authority_and_the_client_s_certificate(tmp_path: Path
             replace(right, certificate_file=None, key_file=None),
         ):
             assert not asyncio.run(reached(wrong)), wrong
+
+
+def test_a_slot_that_moves_to_a_node_just_joined_counts_as_away_at_most(
+    whole_cluster: list[Server], tmp_path: Path
+) -> None:
+    joined = Server(tmp_path / "joined", cluster=True)
+
+    async def ask() -> None:
+        shared = RedisShared(settings(whole_cluster[0], in_cluster=True))
+        await shared.start()
+        joined.start()
+        first = whole_cluster[0]
+        first.cli("cluster", "meet", "127.0.0.1", str(joined.port))
+        identity = joined.cli("cluster", "myid")
+        slot, name = next(
+            (slot, name)
+            for name in map(str, range(1000))
+            if (
+                slot := first.cli(
+                    "cluster", "keyslot", f"lighthouse:value:{sha256(name.encode()).hexdigest()}"
+                )
+            )
+            and int(slot) < 5000
+        )
+        await until(lambda: first.cli("cluster", "setslot", slot, "migrating", identity) == "OK")
+        try:
+            with pytest.raises(SharedAwayError):
+                await shared.recall(name)
+        finally:
+            first.cli("cluster", "setslot", slot, "stable")
+            await shared.close()
+
+    try:
+        asyncio.run(ask())
+    finally:
+        joined.stop()
