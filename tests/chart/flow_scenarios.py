@@ -245,6 +245,8 @@ def endpoints(party: Party, scenario: Scenario) -> list[str]:
     prefix = scenario.release if "lighthouse" in scenario.release else f"{scenario.release}-lighthouse"
     if party.component:
         return [f"{scenario.namespace_of(name)}/{prefix}-{name}*" for name in present]
+    if party.name == "migration":
+        return [f"{scenario.namespace_of(name)}/{prefix}-migration" for name in present]
     if {party.label: "true"} == DATABASE_CAPABILITY:
         return [f"{scenario.namespace_of(name)}/client" for name in present]
     assert party.label in CAPABILITY, f"say in this test which pods should have {party.label}"

@@ -55,6 +55,16 @@ ADMITTED: tuple[dict[str, Any], ...] = (
             ],
         }
     },
+    {
+        "bridge": {
+            "database": {
+                "host": "postgres",
+                "existingSecret": "a",
+                "existingTlsSecret": "b",
+                "migration": {"enabled": False},
+            }
+        }
+    },
     {"bridge": {"rules": {"existingConfigMap": "rules"}, "rego": {"existingConfigMap": "policies"}}},
     {"networkPolicies": {"denyReleaseNamespace": False}},
     {"redis": {"enabled": True}},

@@ -125,6 +125,15 @@ def request(site: Site, pod: str, method: str, path: str, token: str, body: str 
     return int(status), text
 
 
+def test_the_tables_are_there_before_any_bridge_and_the_job_is_gone(site: Site) -> None:
+    whose = "involvedObject.kind=Job,involvedObject.name=lighthouse-migration,reason=Completed"
+    done = site.cluster.get("events", "--namespace", NAMESPACE, "--field-selector", whose)["items"]
+    assert done, "no migration ended well"
+    assert done[0]["lastTimestamp"] <= min(pod["metadata"]["creationTimestamp"] for pod in site.bridges())
+    left = site.cluster.get("jobs,serviceaccounts", "--namespace", NAMESPACE)["items"]
+    assert "lighthouse-migration" not in [item["metadata"]["name"] for item in left]
+
+
 @pytest.mark.proves(17, level="running")
 def test_a_session_made_on_one_bridge_works_on_all_and_ends_on_all(site: Site) -> None:
     bridges = [pod["metadata"]["name"] for pod in site.bridges()]

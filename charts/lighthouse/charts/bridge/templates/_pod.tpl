@@ -73,9 +73,9 @@ spec:
     {{- include "lighthouse.list" (dict "own" (include "bridge.volumes" .) "extra" .Values.extraVolumes "key" "name" "value" "bridge.extraVolumes") | nindent 4 }}
 {{- end -}}
 
-{{- define "bridge.env" }}
+{{- /* What bridges and their migration need for PostgreSQL. */ -}}
+{{- define "bridge.databaseEnv" }}
 {{- with .Values.database }}
-{{- if .host }}
 - name: LIGHTHOUSE_DATABASE_HOST
   value: {{ .host | quote }}
 - name: LIGHTHOUSE_DATABASE_PORT
@@ -90,10 +90,51 @@ spec:
 - name: LIGHTHOUSE_DATABASE_READ_HOST
   value: {{ . | quote }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "bridge.databaseMounts" }}
+- name: database
+  mountPath: /etc/lighthouse/database
+  readOnly: true
+- name: database-tls
+  mountPath: /etc/lighthouse/database-tls
+  readOnly: true
+{{- end }}
+
+{{- /* Takes `context`, and `secret` with the login. */ -}}
+{{- define "bridge.databaseVolumes" }}
+- name: database
+  secret:
+    secretName: {{ .secret | quote }}
+    defaultMode: 0440
+- name: database-tls
+  projected:
+    defaultMode: 0440
+    # Not all of it: CloudNativePG keeps the authority's own key beside its certificate.
+    sources:
+      - secret:
+          name: {{ .context.Values.database.existingTlsSecret | quote }}
+          items:
+            - key: ca.crt
+              path: ca.crt
+      - secret:
+          name: {{ .context.Values.database.existingTlsSecret | quote }}
+          # Only where the server asks for a client's certificate.
+          optional: true
+          items:
+            - key: tls.crt
+              path: tls.crt
+            - key: tls.key
+              path: tls.key
+{{- end }}
+
+{{- define "bridge.env" }}
+{{- if .Values.database.host }}
+{{- include "bridge.databaseEnv" . }}
 {{- else }}
 - name: LIGHTHOUSE_EVENT_STORE_PATH
   value: /var/lib/lighthouse/events.db
-{{- end }}
 {{- end }}
 {{- with .Values.redis }}
 {{- if .host }}
@@ -165,12 +206,7 @@ spec:
 
 {{- define "bridge.volumeMounts" }}
 {{- if .Values.database.host }}
-- name: database
-  mountPath: /etc/lighthouse/database
-  readOnly: true
-- name: database-tls
-  mountPath: /etc/lighthouse/database-tls
-  readOnly: true
+{{- include "bridge.databaseMounts" . }}
 {{- else }}
 - name: data
   mountPath: /var/lib/lighthouse
@@ -213,30 +249,7 @@ spec:
 
 {{- define "bridge.volumes" }}
 {{- if .Values.database.host }}
-{{- /* A client's certificate may be there or not. */}}
-- name: database
-  secret:
-    secretName: {{ .Values.database.existingSecret | quote }}
-    defaultMode: 0440
-- name: database-tls
-  projected:
-    defaultMode: 0440
-    # Not all of it: CloudNativePG keeps the authority's own key beside its certificate.
-    sources:
-      - secret:
-          name: {{ .Values.database.existingTlsSecret | quote }}
-          items:
-            - key: ca.crt
-              path: ca.crt
-      - secret:
-          name: {{ .Values.database.existingTlsSecret | quote }}
-          # Only where the server asks for a client's certificate.
-          optional: true
-          items:
-            - key: tls.crt
-              path: tls.crt
-            - key: tls.key
-              path: tls.key
+{{- include "bridge.databaseVolumes" (dict "context" . "secret" .Values.database.existingSecret) }}
 {{- else }}
 - name: data
   {{- if .Values.persistence.enabled }}
