@@ -27,7 +27,7 @@ from lighthouse_redis_keeper.placement import spread, together
 from lighthouse_redis_keeper.topology import SLOTS, View, ordinal_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Set
 
     from lighthouse_redis_keeper.topology import Member
 
@@ -228,12 +228,24 @@ def _finish(situation: Situation) -> list[Action]:
         for between in view.me.open_slots:
             other = situation.pod_of.get(between.other)
             source, target = (other, pod) if between.importing else (pod, other)
-            if source is not None and target is not None and owner.get(between.slot) == source:
+            if (
+                source is not None
+                and target is not None
+                and owner.get(between.slot) == source
+                and _heard(situation, source, target, {between.slot})
+            ):
                 moves.setdefault((source, target), set()).add(between.slot)
             elif between.slot in owner:
                 close.setdefault(pod, set()).add(between.slot)
     closing: list[Action] = [Close(pod, frozenset(slots)) for pod, slots in close.items()]
     return closing + [Move(s, t, frozenset(slots)) for (s, t), slots in moves.items()]
+
+
+def _heard(situation: Situation, source: int, target: int, slots: Set[int]) -> bool:
+    """Whether the target knows that the source has the slots: of a slot that it imports a node hears nothing more, and
+    it takes no keys of one that nobody has."""
+    member = situation.views[target].members.get(situation.views[source].me.id)
+    return member is not None and slots <= member.slots
 
 
 def choose_primaries(situation: Situation) -> Roles:
@@ -299,7 +311,7 @@ def _rebalance(situation: Situation) -> list[Action]:
     }
     spare = {p: sorted(slots)[wanted[p] :] for p, slots in held.items() if len(slots) > wanted[p]}
     lack = {pod: wanted[pod] - len(held[pod]) for pod in held if len(held[pod]) < wanted[pod]}
-    moves: list[Action] = []
+    moves: list[Move] = []
     for source, slots in spare.items():
         while slots and lack:
             target = max(lack, key=lambda pod: (lack[pod], -pod))
@@ -309,7 +321,7 @@ def _rebalance(situation: Situation) -> list[Action]:
             lack[target] -= count
             if not lack[target]:
                 del lack[target]
-    return moves
+    return [move for move in moves if _heard(situation, move.source, move.target, move.slots)]
 
 
 def _replicas(situation: Situation) -> list[Action]:

@@ -245,6 +245,41 @@ def test_an_open_slot_is_moved_to_its_end_and_one_that_nobody_gives_is_closed() 
     assert plan(model.situation(Target(3, 1))) == [Close(source, frozenset({slot}))]
 
 
+def unheard(situation: Situation, pod: int, source: int) -> Situation:
+    """The same, but the pod's node has not heard of the slots of the source's."""
+    view, name = situation.views[pod], situation.views[source].me.id
+    members = {**view.members, name: replace(view.members[name], slots=frozenset())}
+    views = {**situation.views, pod: replace(view, members=members, whole=False)}
+    return replace(situation, views=views)
+
+
+def test_a_node_gets_no_slot_before_it_has_heard_who_has_it() -> None:
+    model = Model(10)
+    model.settle(Target(3, 1))
+    wished = Target(5, 1)
+    moves = [action for action in plan(model.situation(wished)) if isinstance(action, Move)]
+    while not moves:
+        for action in plan(model.situation(wished)):
+            model.do(action)
+        moves = [action for action in plan(model.situation(wished)) if isinstance(action, Move)]
+    source, target = moves[0].source, moves[0].target
+    left = plan(unheard(model.situation(wished), target, source))
+    assert left == [move for move in moves if (move.source, move.target) != (source, target)]
+
+
+def test_a_slot_that_was_opened_too_soon_is_closed_at_both_ends() -> None:
+    model = Model(6)
+    model.settle(Target(3, 1))
+    source, target = [pod for pod in model.pods if model.node(pod).slots][:2]
+    slot = min(model.node(source).slots)
+    model.node(source).open_slots = (OpenSlot(slot, importing=False, other=model.pods[target]),)
+    model.node(target).open_slots = (OpenSlot(slot, importing=True, other=model.pods[source]),)
+    actions = plan(unheard(model.situation(Target(3, 1)), target, source))
+    assert sorted(actions, key=str) == sorted(
+        (Close(p, frozenset({slot})) for p in (source, target)), key=str
+    )
+
+
 def test_nothing_is_planned_for_no_answer_and_for_a_whole_cluster() -> None:
     assert plan(Situation(Target(3, 1), {})) == []
     model = Model(6)
