@@ -228,15 +228,18 @@ def _finish(situation: Situation) -> list[Action]:
         for between in view.me.open_slots:
             other = situation.pod_of.get(between.other)
             source, target = (other, pod) if between.importing else (pod, other)
+            if between.slot not in owner:
+                continue
             if (
-                source is not None
-                and target is not None
-                and owner.get(between.slot) == source
-                and _heard(situation, source, target, {between.slot})
+                source is None
+                or target is None
+                or owner[between.slot] != source
+                or not _heard(situation, source, target, {between.slot})
             ):
-                moves.setdefault((source, target), set()).add(between.slot)
-            elif between.slot in owner:
                 close.setdefault(pod, set()).add(between.slot)
+            elif situation.views[target].whole:
+                # Others take no keys: they are waited for.
+                moves.setdefault((source, target), set()).add(between.slot)
     closing: list[Action] = [Close(pod, frozenset(slots)) for pod, slots in close.items()]
     return closing + [Move(s, t, frozenset(slots)) for (s, t), slots in moves.items()]
 
@@ -321,7 +324,11 @@ def _rebalance(situation: Situation) -> list[Action]:
             lack[target] -= count
             if not lack[target]:
                 del lack[target]
-    return [move for move in moves if _heard(situation, move.source, move.target, move.slots)]
+    return [
+        move
+        for move in moves
+        if situation.views[move.target].whole and _heard(situation, move.source, move.target, move.slots)
+    ]
 
 
 def _replicas(situation: Situation) -> list[Action]:

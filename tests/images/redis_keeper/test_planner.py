@@ -264,7 +264,19 @@ def test_a_node_gets_no_slot_before_it_has_heard_who_has_it() -> None:
         moves = [action for action in plan(model.situation(wished)) if isinstance(action, Move)]
     source, target = moves[0].source, moves[0].target
     left = plan(unheard(model.situation(wished), target, source))
-    assert left == [move for move in moves if (move.source, move.target) != (source, target)]
+    assert left == [move for move in moves if move.target != target]
+
+
+def test_a_node_that_finds_the_cluster_incomplete_is_waited_for() -> None:
+    model = Model(6)
+    model.settle(Target(3, 1))
+    source, target = [pod for pod in model.pods if model.node(pod).slots][:2]
+    slot = min(model.node(source).slots)
+    model.node(source).open_slots = (OpenSlot(slot, importing=False, other=model.pods[target]),)
+    found = model.situation(Target(3, 1))
+    assert plan(found) == [Move(source, target, frozenset({slot}))]
+    views = {**found.views, target: replace(found.views[target], whole=False)}
+    assert plan(replace(found, views=views)) == []
 
 
 def test_a_slot_that_was_opened_too_soon_is_closed_at_both_ends() -> None:

@@ -87,6 +87,10 @@ class Event:
         steps = itertools.pairwise(lines)
         return float(sum(later["t"] - line["t"] for line, later in steps if line["slots"] != SLOTS))
 
+    def kinds(self) -> set[str]:
+        """The kinds of the client's errors."""
+        return {name for line in self.load.since(self.began) for name in line.get("errors", ())}
+
     def errors(self) -> tuple[int, int, float]:
         """The client's errors, its successes, and the seconds between the first and the last error."""
         lines = [line for line in self.load.since(self.began) if "errors" in line]

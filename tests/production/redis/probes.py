@@ -10,7 +10,8 @@ from redis.cluster import RedisCluster
 from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 
-FAULTS = (RedisError, RedisClusterException, OSError)  # the second is not one of the first
+# The second is not one of the first; the last is what ASK for a node that joined after its last look makes of redis-py.
+FAULTS = (RedisError, RedisClusterException, OSError, AttributeError)
 host, prefix = sys.argv[1:3]
 def password():
     return open("/etc/lighthouse/redis-users/bridge").read().splitlines()[0]
@@ -34,6 +35,8 @@ while not closed.is_set():
         done += 1
     except FAULTS as error:
         errors[type(error).__name__] = errors.get(type(error).__name__, 0) + 1
+        if isinstance(error, AttributeError):
+            client = None  # it looks again
     if time.time() - shown >= 0.5:
         shown = time.time()
         print(json.dumps({"t": shown, "done": done, "errors": errors}), flush=True)
