@@ -27,6 +27,9 @@ def start_containerd(node: Node, programs: Path, sandbox: str) -> None:
     config = node_state(node) / "containerd.toml"
     config.write_text(f"""\
 version = 3
+[plugins.'io.containerd.nri.v1.nri']
+  # Nothing uses it, and its socket is the same for all nodes of the machine.
+  disable = true
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
   sandbox = "{sandbox}"
 [plugins.'io.containerd.cri.v1.runtime']

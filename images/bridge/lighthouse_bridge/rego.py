@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -65,6 +66,8 @@ class Server:
             cert_reqs="CERT_REQUIRED",
             ca_certs=str(server.ca_file) if server.ca_file else None,
         )
+        # Rules that are read again bring an engine of their own: this one's connections end with it.
+        weakref.finalize(self, self._pool.clear)
         # The server does not say which policies it has.
         self.version = "server"
 

@@ -282,7 +282,7 @@ def test_a_server_that_is_no_cluster_is_away_for_who_expects_one(tmp_path: Path)
 
 def test_a_cluster_that_loses_a_primary_serves_again_and_keeps_what_its_replica_had(tmp_path: Path) -> None:
     async def work(servers: list[Server]) -> None:
-        shared = RedisShared(settings(servers[1], in_cluster=True, seconds=0.5))
+        shared = RedisShared(settings(servers[1], in_cluster=True, seconds=2))
         await shared.start()
         names = [f"n{n}" for n in range(60)]
         for name in names:
