@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from .events import Row, StreamLine
 
 T = TypeVar("T")
+# Pages of 4 KiB that a connection keeps. Readers share the kernel's copies, and each would fill its own in time.
+WRITER_PAGES = 10_000
+READER_PAGES = 500
 _MAGIC = b"SQLite format 3\0"
 _VALUES = INSERT.partition(" VALUES ")[2]
 # Rows of one statement. Each statement lets the event loop run, and has to wait until it may go on.
@@ -81,7 +84,7 @@ class SqliteDatabase(Database):
             if getattr(self._local, "generation", -1) != self.generation:
                 if connection := getattr(self._local, "connection", None):
                     connection.close()
-                self._local.connection = self._connect()
+                self._local.connection = self._connect(READER_PAGES)
                 self._local.generation = self.generation
             connection = self._local.connection
             if not snapshot:
@@ -96,13 +99,13 @@ class SqliteDatabase(Database):
             self._local.generation = -1
             raise StoreUnavailableError(f"{self.name} cannot be read: {error}") from error
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, pages: int) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path, timeout=5, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA cache_size=10000")
+        connection.execute(f"PRAGMA cache_size={pages}")
         connection.execute("PRAGMA temp_store=MEMORY")
         # Pages that many commits write again are copied into the file once; the log stays below its limit.
         connection.execute("PRAGMA wal_autocheckpoint=8000")
@@ -111,7 +114,7 @@ class SqliteDatabase(Database):
 
     def _open(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = self._connect()
+        connection = self._connect(WRITER_PAGES)
         try:
             self._migrate(connection)
             row = connection.execute(HEAD).fetchone()
