@@ -101,6 +101,7 @@ gate: ## Run the gate of a day of the rollout (DAY=n)
 generate: ## Write the chart's schema and README and the generated pages of docs from their sources
 	@$(PYTHON) -m ci.chart
 	@$(PYTHON) -m ci.capacity pages
+	@$(PYTHON) -m ci.monitoring generate
 
 format: ## Format the Python code
 	@$(PYTHON) -m ruff format . && $(PYTHON) -m ruff check --fix .

@@ -45,6 +45,10 @@ def _lints(helm: Path, actionlint: Path) -> list[Lint]:
         Lint(
             "docs/capacity.md and docs/rollout.md are generated", (*python, "ci.capacity", "pages", "--check")
         ),
+        Lint(
+            "docs/metrics.md and the dashboards are generated",
+            (*python, "ci.monitoring", "generate", "--check"),
+        ),
         Lint("actionlint", (str(actionlint / "actionlint"), "-shellcheck=", "-pyflakes=")),
         Lint("zizmor", (zizmor, "--offline", "--quiet", "--no-progress", ".github/workflows")),
         Lint("helm lint", (str(helm / "helm"), "lint", "--strict", "--quiet", "charts/lighthouse")),

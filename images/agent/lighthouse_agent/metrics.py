@@ -1,9 +1,24 @@
 """What the expert agent measures; served as Prometheus text."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.process_collector import ProcessCollector
 
+from lighthouse_agent.judge import DECISIONS
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+LABELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "lighthouse_agents_heartbeats_total": {"outcome": ("ok", "failed")},
+    "lighthouse_agents_bridge_request_seconds": {
+        "route": ("GET /expert", "GET /ready", "POST /expert", "POST /session"),
+    },
+    "lighthouse_agents_judgements_total": {"answer": (*sorted(DECISIONS), "failed", "unwanted")},
+}
+"""The values of each label of each metric that has labels: closed sets, so that the number of series is bounded."""
 
 
 class Metrics:

@@ -11,6 +11,9 @@ from .logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+TIERS = ("memory", "policy", "rego", "pattern", "expert", "redis")
+"""What breakers are for, as metrics name it."""
+
 
 class Breaker:
     """Opens after `failures` in a row; after `reset_seconds` the tier is tried again until it fails once."""

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 SOCKET_PATH = "/ws/"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _PROBES = frozenset({"/health", "/health/live", "/health/ready", "/health/startup", "/ready"})
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# What metrics say of requests with another method, of unknown paths, and of known ones with a wrong method.
+OTHER_METHOD, UNMATCHED, WRONG_METHOD = "other", "unmatched", "wrong-method"
 _HOST = re.compile(rb"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 
 
@@ -113,8 +115,8 @@ class Application:
 
     def _record(self, route: Route | None, call: Call, status: int, seconds: float, known: bool) -> None:
         method = call.scope["method"]
-        label = method if method in _METHODS else "other"
-        template = route.path if route else "wrong-method" if known else "unmatched"
+        label = method if method in METHODS else OTHER_METHOD
+        template = route.path if route else WRONG_METHOD if known else UNMATCHED
         metrics.child(metrics.requests, label, template, str(status)).inc()
         if template != "/events/stream":
             metrics.child(metrics.request_seconds, template).observe(seconds)

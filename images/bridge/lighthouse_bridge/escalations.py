@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from . import metrics
 from .clock import iso
 from .consensus import Consensus, Ruling, Vote, choose, settle
 from .decisions.verdict import Decision, Risk
@@ -224,6 +225,7 @@ def sweep(transaction: Transaction) -> list[Ended]:
         seconds = (escalation.expires_us - escalation.created_us) / 1_000_000
         reason = f"Nobody approved it within {seconds:g} s, so it is denied. {escalation.reason}"
         decide(transaction, escalation, Decision.BLOCK, "expired", "nobody", reason, 1.0)
+        metrics.escalations_ended.labels("expired", Decision.BLOCK.label).inc()
     connection.execute(
         "UPDATE work_items SET answered_us = ?, answer = 'expired', reasoning = 'Out of time.' "
         "WHERE answered_us IS NULL AND kind <> 'validation' AND deadline_us <= ?",

@@ -18,6 +18,7 @@ ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_PATIENT = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
 
 validation_seconds = Histogram(
     "lighthouse_bridge_validation_duration_seconds",
@@ -70,7 +71,12 @@ last_sequence = Gauge("lighthouse_bridge_event_sequence", "Sequence of the lates
 sessions_created = Counter(
     "lighthouse_bridge_sessions_created", "Sessions created.", ("role",), registry=REGISTRY
 )
-sessions_live = Gauge("lighthouse_bridge_sessions", "Sessions that are live.", ("role",), registry=REGISTRY)
+sessions_live = Gauge(
+    "lighthouse_bridge_sessions",
+    "Sessions that are live; each bridge tells of all.",
+    ("role",),
+    registry=REGISTRY,
+)
 stream_subscribers = Gauge("lighthouse_bridge_stream_subscribers", "Open event streams.", registry=REGISTRY)
 stream_dropped = Counter(
     "lighthouse_bridge_stream_dropped", "Event streams closed because the reader was slow.", registry=REGISTRY
@@ -126,10 +132,14 @@ loop_tasks = Gauge(
     "lighthouse_bridge_tasks", "Tasks of the event loop, sampled every few seconds.", registry=REGISTRY
 )
 pending_validations = Gauge(
-    "lighthouse_bridge_pending_validations", "Validations that wait for review.", registry=REGISTRY
+    "lighthouse_bridge_pending_validations",
+    "Validations that wait for experts or people; each bridge tells of all.",
+    registry=REGISTRY,
 )
 experts_registered = Gauge(
-    "lighthouse_bridge_experts", "Experts heard of in the last ten minutes.", registry=REGISTRY
+    "lighthouse_bridge_experts",
+    "Experts heard of in the last ten minutes; each bridge tells of all.",
+    registry=REGISTRY,
 )
 experts_asked = Counter(
     "lighthouse_bridge_experts_asked", "Experts asked to judge a validation.", registry=REGISTRY
@@ -147,7 +157,13 @@ expert_seconds = Histogram(
     "lighthouse_bridge_expert_consensus_duration_seconds",
     "Time from asking experts to their decision or to giving up on it.",
     ("decision",),
-    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0),
+    buckets=_PATIENT,
+    registry=REGISTRY,
+)
+expert_wait_seconds = Histogram(
+    "lighthouse_bridge_expert_work_wait_duration_seconds",
+    "Time that work waited until its expert took it up.",
+    buckets=_PATIENT,
     registry=REGISTRY,
 )
 tier_seconds = Histogram(

@@ -5,16 +5,48 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+import grpc
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 
 from lighthouse_fuse_csi import mounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from lighthouse_fuse_csi.connections import Connections
     from lighthouse_fuse_csi.pods import Pods
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+
+_METHODS = (
+    "GetInfo",
+    "GetPluginCapabilities",
+    "GetPluginInfo",
+    "NodeGetCapabilities",
+    "NodeGetInfo",
+    "NodePublishVolume",
+    "NodeUnpublishVolume",
+    "NotifyRegistrationStatus",
+    "Probe",
+)
+_STATES = ("waiting", "serving", "orphaned")
+
+LABELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "lighthouse_csi_operations_total": {
+        "method": _METHODS,
+        "code": tuple(code.name for code in grpc.StatusCode),
+    },
+    "lighthouse_csi_operation_duration_seconds": {"method": _METHODS},
+    "lighthouse_csi_fd_handoffs_total": {
+        # Any message may come from a sidecar, also one that is not for the driver.
+        "kind": ("hello", "deposit", "renew", "heartbeat", "grant", "accepted", "refused", "aborted"),
+        "result": ("accepted", "granted", "remounted", "kept", "refused", "error"),
+    },
+    "lighthouse_csi_connection_aborts_total": {"reason": ("deadline",)},
+    "lighthouse_csi_mounts": {"state": _STATES},
+}
+"""The values of each label of each metric that has labels: closed sets, so that the number of series is bounded."""
 
 
 class DriverMetrics:
@@ -49,31 +81,37 @@ class DriverMetrics:
         )
         self.aborts.labels("deadline")
 
+        self.mounts: Callable[[], Mapping[str, int]] = lambda: dict.fromkeys(_STATES, 0)
+        self.waiting: Callable[[], int] = lambda: 0
+        self.registry.register(self)
+
     def watch(self, pods: Pods, connections: Connections) -> None:
         """Show the state of these pods' mounts."""
-        self.registry.register(_Gauges(pods, connections))
-
-
-class _Gauges:
-    def __init__(self, pods: Pods, connections: Connections) -> None:
-        self._pods = pods
-        self._connections = connections
+        self.mounts = lambda: _counted(pods)
+        self.waiting = lambda: _waiting(pods, connections)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        now = time.monotonic()
-        counts = {"waiting": 0, "serving": 0, "orphaned": 0}
-        projects = set()
-        for pod in self._pods.all():
-            if pod.data is not None:
-                counts[pod.state(now)] += 1
-                projects.add(str(pod.data.project))
+        """The gauges, as prometheus_client wants them."""
         family = GaugeMetricFamily("lighthouse_csi_mounts", "FUSE mounts by state.", labels=["state"])
-        for state, count in counts.items():
+        for state, count in self.mounts().items():
             family.add_metric([state], count)
         yield family
-        minors = {mount.minor for mount in mounts.table() if mount.path in projects}
         yield GaugeMetricFamily(
             "lighthouse_csi_connection_waiting_requests",
             "Requests of the kernel that wait for an answer, all mounts together.",
-            value=self._connections.waiting(minors),
+            value=self.waiting(),
         )
+
+
+def _counted(pods: Pods) -> Mapping[str, int]:
+    now = time.monotonic()
+    counts = dict.fromkeys(_STATES, 0)
+    for pod in pods.all():
+        if pod.data is not None:
+            counts[pod.state(now)] += 1
+    return counts
+
+
+def _waiting(pods: Pods, connections: Connections) -> int:
+    projects = {str(pod.data.project) for pod in pods.all() if pod.data is not None}
+    return connections.waiting({mount.minor for mount in mounts.table() if mount.path in projects})

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections import defaultdict
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+from lighthouse_fuse_csi.protocol import Op
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +19,19 @@ if TYPE_CHECKING:
 # Powers of two of 8.192 microseconds: the index of a time is the bit length of its nanoseconds shifted by 13.
 _SHIFT = 13
 _BUCKETS = 22
+
+_OPS = tuple(op.name.lower() for op in Op)
+LABELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "lighthouse_fuse_requests_total": {"op": _OPS, "errno": ("", *errno.errorcode.values())},
+    "lighthouse_fuse_request_duration_seconds": {"op": _OPS},
+    "lighthouse_fuse_bridge_request_duration_seconds": {
+        "route": ("tree", "blobs", "blob", "document", "context", "package"),
+        "code": ("error", *(str(status.value) for status in HTTPStatus)),
+    },
+    "lighthouse_fuse_cache_lookups_total": {"cache": ("blobs",), "result": ("hit", "miss")},
+    "lighthouse_fuse_invalidations_total": {"kind": ("entry", "inode")},
+}
+"""The values of each label of each metric that has labels: closed sets, so that the number of series is bounded."""
 
 
 class Times:

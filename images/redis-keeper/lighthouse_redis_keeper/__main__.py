@@ -9,18 +9,19 @@ import time
 from typing import TYPE_CHECKING
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge
-from prometheus_client.process_collector import ProcessCollector
 
 from lighthouse_redis_keeper.errors import SettingsError
 from lighthouse_redis_keeper.guard import Guard
 from lighthouse_redis_keeper.keeper import Keeper
+from lighthouse_redis_keeper.metrics import GuardMetrics, KeeperMetrics
 from lighthouse_redis_keeper.scale import scale
 from lighthouse_redis_keeper.settings import read_guard, read_keeper, read_level
 from lighthouse_redis_keeper.web import serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from prometheus_client import CollectorRegistry
 
 STEP_SECONDS = 1.0
 GUARD_SECONDS = 0.5
@@ -50,46 +51,37 @@ def main() -> int:
 
 
 def _keep() -> int:
-    keeper = Keeper(read_keeper(os.environ))
-    registry = CollectorRegistry()
-    whole = Gauge(
-        "lighthouse_redis_keeper_whole",
-        "1 while the cluster is whole, in its configured shape, and nothing is to be done.",
-        registry=registry,
-    )
-    answering = Gauge("lighthouse_redis_keeper_nodes_answering", "Nodes that answer.", registry=registry)
-    steps = Gauge("lighthouse_redis_keeper_actions", "Actions of the latest step.", registry=registry)
+    keeper, metrics = Keeper(read_keeper(os.environ)), KeeperMetrics()
 
     def step() -> None:
-        steps.set(len(keeper.step()))
-        whole.set(keeper.done)
-        answering.set(len(keeper.situation.views))
+        metrics.steps.set(len(keeper.step()))
+        metrics.whole.set(keeper.done)
+        metrics.answering.set(len(keeper.situation.views))
 
     return _run(
-        step, STEP_SECONDS, registry, lambda: "" if keeper.done else "The cluster is not as it should be."
+        step,
+        STEP_SECONDS,
+        metrics.registry,
+        lambda: "" if keeper.done else "The cluster is not as it should be.",
     )
 
 
 def _guard() -> int:
-    guard = Guard(read_guard(os.environ))
-    registry = CollectorRegistry()
-    reloads = Gauge(
-        "lighthouse_redis_guard_reloads", "Times that the node has read changed files.", registry=registry
-    )
+    guard, metrics = Guard(read_guard(os.environ)), GuardMetrics()
     missing = ["The node has not been asked yet."]
 
     def step() -> None:
+        before = guard.reloads
         guard.step()
-        reloads.set(guard.reloads)
+        metrics.reloads.inc(guard.reloads - before)
         missing[:] = guard.missing()
 
-    return _run(step, GUARD_SECONDS, registry, lambda: "; ".join(missing))
+    return _run(step, GUARD_SECONDS, metrics.registry, lambda: "; ".join(missing))
 
 
 def _run(
     step: Callable[[], None], pause: float, registry: CollectorRegistry, missing: Callable[[], str]
 ) -> int:
-    ProcessCollector(registry=registry)
     latest = [time.monotonic()]
 
     def stuck() -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ci.monitoring.processes import process
 from tests.images.fuse_csi.support import BridgeProgram, eventually
 
 if TYPE_CHECKING:
@@ -172,8 +173,12 @@ def test_odd_names_and_large_folders_are_shown(pod: Pod, bridge: BridgeProgram) 
     assert all(path.stat().st_size == 0 and path.read_bytes() == b"" for path in folder.iterdir())
 
 
-def test_metrics_tell_of_requests_cache_and_readiness(pod: Pod) -> None:
+def test_metrics_tell_of_requests_cache_and_readiness(pod: Pod, bridge: BridgeProgram) -> None:
+    for content in (b"one", b"two"):
+        bridge.load({"src/measured.txt": content})
+        eventually(lambda: pod.run("cat", f"{CURRENT}/measured.txt").stdout == content)  # noqa: B023 - called at once
     text = pod.get("/metrics")[1]
+    assert process("fuse").departures(text) == []
     for name in (
         'lighthouse_fuse_requests_total{errno="",op="lookup"}',
         'lighthouse_fuse_request_duration_seconds_bucket{le="+Inf",op="read"}',

@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 from .. import expert_messages as m
+from .. import metrics
 from ..assignments import assign, complete, find_assignment
 from ..bounds import check_shape
-from ..clock import iso, now_us
+from ..clock import iso, now_us, parse_iso
 from ..credentials import Role
 from ..decisions.verdict import Decision
 from ..endpoint import bearer
@@ -67,6 +68,9 @@ async def work(bridge: Bridge, call: Call) -> Reply:
     with bridge.bells.listen(agent_id) as bell:
         while True:
             item = await bridge.database.write(lambda t: fetch_work(t, agent_id, session_id))
+            if item is not None:
+                waited = now_us() - parse_iso(item.created_at)
+                metrics.expert_wait_seconds.observe(max(0, waited) / 1_000_000)
             left = end - time.monotonic()
             if item is not None or left <= 0 or bridge.bells.closing:
                 return reply(m.WorkAnswer(item))
