@@ -116,11 +116,14 @@ def bench_harness() -> None:
     raise SystemExit(proofs.program(["tests/harness/bench.py"], programs))
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1)
 @guarded
 def bench_bridge(arguments: tuple[str, ...]) -> None:
-    """Put the bridge under load and compare it with a policy server that has the same rules."""
+    """Put the bridge under load and compare it with a policy server that has the same rules.
+
+    ARGUMENTS are those of `python -m tests.bench.bridge`.
+    """
     with Steps() as steps:
         programs = {
             "LOAD": toolchain.go_tool(toolchain.LOAD, steps) / "load",

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ci.rollout import read_rollout
 from ci.settings import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.proves(35, level="rendered")
@@ -24,16 +32,62 @@ def test_the_buffer_and_the_hardening_share_one_day() -> None:
     assert len(plan.shared()) == 1
 
 
-def test_every_gate_is_a_command_of_this_repository() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    missing = []
-    for number, day in enumerate(read_rollout().days, 1):
-        assert day.gate, number
-        for command in day.gate:
-            words = shlex.split(command)
-            if words[0] == "make":
-                missing += [] if words[1] in targets else [f"day {number}: make {words[1]}"]
-                continue
-            assert words[:3] == ["ci/python", "-m", "pytest"], command
-            missing += [f"day {number}: {path}" for path in words[3:] if not (ROOT / path).exists()]
-    assert not missing
+def commands() -> list[str]:
+    """Every command of every gate, each once."""
+    found = [command for day in read_rollout().days for command in day.gate]
+    assert all(day.gate for day in read_rollout().days)
+    return list(dict.fromkeys(found))
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.heavy
+def test_every_gate_by_make_starts() -> None:
+    """What make would run is asked for its help, which every program of ours gives before it begins."""
+    gates = [command for command in commands() if shlex.split(command)[0] == "make"]
+    assert len(gates) > 10
+
+    def start(command: str) -> str:
+        planned = run(*shlex.split(command), "--dry-run")
+        lines = [line for line in planned.stdout.splitlines() if "ci/python" in line]
+        if planned.returncode or not lines:
+            return f"{command}: {planned.stderr or 'make runs nothing'}"
+        done = [run("sh", "-c", f"{line} --help") for line in lines]
+        return "".join(
+            f"{command}: {one.stderr}" for one in done if one.returncode or "sage:" not in one.stdout
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [problem for problem in pool.map(start, gates) if problem] == []
+
+
+@pytest.mark.heavy
+def test_every_gate_by_pytest_finds_tests_in_each_of_its_files() -> None:
+    gates = [shlex.split(command) for command in commands() if not command.startswith("make ")]
+    assert {tuple(words[:3]) for words in gates} == {("ci/python", "-m", "pytest")}
+    files = sorted({path for words in gates for path in words[3:]})
+    found = run(sys.executable, "-m", "pytest", "--collect-only", "-qq", "-p", "no:cacheprovider", *files)
+    assert found.returncode == 0, found.stdout
+    counts = dict(re.findall(r"^(\S+\.py): (\d+)$", found.stdout, re.MULTILINE))
+    assert sorted(counts) == files
+    assert all(int(count) for count in counts.values())
+
+
+def test_a_gate_that_does_not_hold_says_so_and_a_day_that_is_not_is_refused(tmp_path: Path) -> None:
+    held = run(sys.executable, "-m", "ci", "gate", "--day", "22")
+    assert held.returncode == 1
+    assert "There is no day 22: choose one from 1 to 21." in held.stderr
+    # Without a cluster, day 4 cannot ask for its nodes.
+    absent = {**os.environ, "KUBECONFIG": str(tmp_path / "absent"), "CLUSTER": "absent"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ci", "gate", "--day", "4"],
+        cwd=ROOT,
+        env=absent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "day 4 has not ended" in done.stdout
