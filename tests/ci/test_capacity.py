@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from fractions import Fraction
 
 import pytest
@@ -11,6 +14,7 @@ from ci.capacity.cost import bill, nodes_needed
 from ci.capacity.data import read_measured, read_prices, read_review
 from ci.capacity.load import Load, check, from_report, plan
 from ci.capacity.shapes import counted
+from ci.settings import ROOT
 from lighthouse_harness.capacity import GIB, total
 from lighthouse_harness.packing import Node, fit
 
@@ -45,6 +49,37 @@ def test_the_host_that_the_review_refused_is_refused_with_the_reason() -> None:
         "30 CPU are needed and 24 there: 6 short",
         "108 GiB of memory are needed and 61 there: 47 short",
     )
+
+
+def capacity(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ci.capacity", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.proves(7, level="rendered")
+def test_the_command_refuses_that_host_and_takes_nodes_that_hold_production() -> None:
+    refused = capacity("fit", "--profile", "the review", "--nodes", "1x24:61")
+    assert refused.returncode == 1
+    assert refused.stdout.splitlines() == [
+        "does not fit: 30 CPU are needed and 24 there: 6 short",
+        "does not fit: 108 GiB of memory are needed and 61 there: 47 short",
+    ]
+    small = capacity("fit", "--profile", "production", "--nodes", "3x8:32")
+    assert small.returncode == 1
+    assert "does not fit: " in small.stdout
+    enough = capacity("fit", "--profile", "production", "--nodes", "4x32:128")
+    assert enough.returncode == 0, enough.stdout + enough.stderr
+    assert "fits, also when one node is lost" in enough.stdout
+
+
+@pytest.mark.parametrize("form", ["table", "json", "plot"])
+def test_what_a_release_needs_is_told_as_table_json_and_plot(form: str) -> None:
+    shown = capacity("show", "--format", form)
+    assert shown.returncode == 0, shown.stderr
+    assert "lighthouse-bridge" in shown.stdout
+    if form == "json":
+        rows = {row[""]: row for row in json.loads(shown.stdout)}
+        assert {"sum", "lighthouse-fuse-csi"} <= set(rows)
 
 
 def test_more_agents_need_more_bridges_connections_and_storage() -> None:
