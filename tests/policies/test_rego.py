@@ -22,10 +22,11 @@ from lighthouse_bridge.decisions.judge import Judge
 from lighthouse_bridge.decisions.rego import EngineError
 from lighthouse_bridge.decisions.rules import RulesError, load_rules
 from lighthouse_bridge.decisions.verdict import Decision, Verdict
+from lighthouse_bridge.environment import SettingsError
 from lighthouse_bridge.rego import Engine, InProcess, Server
 from lighthouse_bridge.rego_settings import PolicyServer
 from lighthouse_bridge.rulebook import Sources
-from lighthouse_bridge.settings import SettingsError, read_settings
+from lighthouse_bridge.settings import read_settings
 from tests.images.bridge.labelled import load_calls
 from tests.images.bridge.postgres import certificate
 from tests.images.bridge.support import REPOSITORY, RULES, free_port

@@ -14,11 +14,12 @@ import sys
 import uvloop
 
 from .decisions.rules import RulesError
+from .environment import SettingsError
 from .logs import configure_logs
 from .migrations.command import migrate
 from .problems import StoreUnavailableError
 from .server import serve
-from .settings import SettingsError, read_auth_secret, read_settings
+from .settings import read_auth_secret, read_settings
 
 
 def main() -> int:

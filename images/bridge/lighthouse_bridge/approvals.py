@@ -15,7 +15,7 @@ from .messages import StandingApproval
 from .problems import Problem
 
 if TYPE_CHECKING:
-    from .database import Connection, Transaction
+    from .transactions import Connection, Transaction
 
 # Seconds that a decision holds when the person names no other time.
 DEFAULT_SECONDS = {"once": 600, "agent": 8 * 3600, "always": 30 * 86_400}

@@ -14,7 +14,7 @@ from .work import find_item, give_work, store_answer
 
 if TYPE_CHECKING:
     from .consensus import Candidate
-    from .database import Connection, Transaction
+    from .transactions import Connection, Transaction
 
 SECONDS = {"delegation": 300, "task": 600}
 

@@ -11,7 +11,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .database import Connection
+    from .transactions import Connection
 
 MAX_BLOB_BYTES = 100 * 1024 * 1024
 _SAMPLE = 64 * 1024

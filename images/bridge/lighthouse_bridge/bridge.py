@@ -35,10 +35,11 @@ from .subscriptions import Subscribers
 from .verdict_memory import VerdictMemory
 
 if TYPE_CHECKING:
-    from .database import Database, Transaction
+    from .database import Database
     from .events import StreamLine
     from .settings import Settings
     from .shared import Shared
+    from .transactions import Transaction
 
 HOUSEKEEPING_SECONDS = 30.0
 SWEEP_SECONDS = 0.2

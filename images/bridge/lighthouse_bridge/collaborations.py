@@ -14,8 +14,8 @@ from .problems import Problem
 from .talk_messages import Collaboration, CollaborationMessage
 
 if TYPE_CHECKING:
-    from .database import Connection, Transaction
     from .talk_messages import CollaborationRequest
+    from .transactions import Connection, Transaction
 
 IDLE_US = 24 * 3600 * 1_000_000
 KEPT_US = 30 * 86_400 * 1_000_000

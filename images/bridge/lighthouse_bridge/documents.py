@@ -13,7 +13,7 @@ from .tree import read_file
 from .tree_messages import Annotation, DocumentAnswer
 
 if TYPE_CHECKING:
-    from .database import Connection, Transaction
+    from .transactions import Connection, Transaction
 
 
 def annotate_file(

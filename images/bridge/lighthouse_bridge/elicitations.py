@@ -14,8 +14,8 @@ from .problems import Problem
 from .talk_messages import Elicitation, ElicitationState, Form
 
 if TYPE_CHECKING:
-    from .database import Connection, Transaction
     from .talk_messages import ElicitRequest, RespondRequest
+    from .transactions import Connection, Transaction
 
 DAY_US = 86_400 * 1_000_000
 KEPT_US = 30 * DAY_US

@@ -18,7 +18,7 @@ from .work import find_item, give_work, store_answer, withdraw_work
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .database import Connection, Transaction
+    from .transactions import Connection, Transaction
 
 QUEUE = 100
 # What may be undecided at once, of one agent and of all: beyond that nobody would look at it in time.

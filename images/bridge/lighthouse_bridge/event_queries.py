@@ -12,7 +12,7 @@ from .events import StreamLine, decode_record, read_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .database import Connection, Transaction
+    from .transactions import Connection, Transaction
 
 INDEX_PAGE = 1_000
 # The engines take no word beyond some two thousand bytes, and PostgreSQL no more than a megabyte of them.

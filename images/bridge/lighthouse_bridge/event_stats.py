@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from .database import Connection
+    from .transactions import Connection
 
 
 class Stats(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from .expert_messages import Expert
 from .problems import Problem
 
 if TYPE_CHECKING:
-    from .database import Connection, Transaction
+    from .transactions import Connection, Transaction
 
 AVAILABLE_US = 5 * 60 * 1_000_000
 KEPT_US = 10 * 60 * 1_000_000

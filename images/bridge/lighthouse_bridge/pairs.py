@@ -13,7 +13,7 @@ from .problems import Problem
 from .talk_messages import PairSession, Suggestion
 
 if TYPE_CHECKING:
-    from .database import Connection, Transaction
+    from .transactions import Connection, Transaction
 
 IDLE_US = 24 * 3600 * 1_000_000
 KEPT_US = 30 * 86_400 * 1_000_000

@@ -19,8 +19,8 @@ import msgspec
 import psycopg
 
 from .chain import COLUMNS, Head
-from .database import HEAD, Batch, Connection, Cursor, Job
 from .problems import StoreUnavailableError
+from .transactions import HEAD, Batch, Connection, Cursor, Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -15,12 +15,13 @@ import psycopg
 
 from . import metrics
 from .chain import Head
-from .database import BATCH_ROWS, HEAD, Batch, Connection, Database, Job
+from .database import BATCH_ROWS, Database
 from .events import StreamLine, read_line
 from .logs import log
 from .postgres_commits import CHANNEL, MovedError, Sent, Writer
 from .postgres_connection import Opened, PostgresSettings, connect, upgrade
 from .problems import StoreUnavailableError
+from .transactions import HEAD, Batch, Connection, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from .blobs import read_blob
 from .decisions.layers import PROJECT_FOLDER
 
 if TYPE_CHECKING:
-    from .database import Connection
+    from .transactions import Connection
 
 
 class Project(msgspec.Struct, frozen=True):

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from .environment import SettingsError, read_number, read_optional_path
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 MODES = ("standalone", "cluster")
-
-
-class RedisSettingsError(ValueError):
-    """A setting cannot be used; the message is one sentence for the operator."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +32,7 @@ class RedisSettings:
 
 
 def read_redis_settings(env: Mapping[str, str]) -> RedisSettings | None:
-    """The checked `LIGHTHOUSE_REDIS_*` variables, or None when no address is set; raises RedisSettingsError."""
+    """The checked `LIGHTHOUSE_REDIS_*` variables, or None when no address is set; raises SettingsError."""
     url = env.get("LIGHTHOUSE_REDIS_URL", "")
     if not url:
         return None
@@ -45,61 +43,39 @@ def read_redis_settings(env: Mapping[str, str]) -> RedisSettings | None:
         host, port, parts = None, 0, urlsplit("")
     if parts.scheme not in {"redis", "rediss"} or not host or parts.path.strip("/") or parts.query:
         # The text may hold a password, so it is not repeated.
-        raise RedisSettingsError(
+        raise SettingsError(
             "LIGHTHOUSE_REDIS_URL is not an address; write rediss://host:6379, or redis://host:6379 without TLS."
         )
     if parts.username or parts.password:
-        raise RedisSettingsError(
+        raise SettingsError(
             "LIGHTHOUSE_REDIS_URL holds a user or password; name them with LIGHTHOUSE_REDIS_USERNAME and "
             "LIGHTHOUSE_REDIS_PASSWORD_FILE."
         )
     mode = env.get("LIGHTHOUSE_REDIS_MODE", "standalone")
     if mode not in MODES:
-        raise RedisSettingsError(f"LIGHTHOUSE_REDIS_MODE is {mode!r}; use one of {', '.join(MODES)}.")
+        raise SettingsError(f"LIGHTHOUSE_REDIS_MODE is {mode!r}; use one of {', '.join(MODES)}.")
     settings = RedisSettings(
         host=host,
         port=port,
         tls=parts.scheme == "rediss",
         cluster=mode == "cluster",
         username=env.get("LIGHTHOUSE_REDIS_USERNAME") or None,
-        password_file=_file(env, "LIGHTHOUSE_REDIS_PASSWORD_FILE"),
-        ca_file=_file(env, "LIGHTHOUSE_REDIS_CA_FILE"),
-        certificate_file=_file(env, "LIGHTHOUSE_REDIS_CERTIFICATE_FILE"),
-        key_file=_file(env, "LIGHTHOUSE_REDIS_KEY_FILE"),
-        seconds=_seconds(env),
+        password_file=read_optional_path(env, "LIGHTHOUSE_REDIS_PASSWORD_FILE"),
+        ca_file=read_optional_path(env, "LIGHTHOUSE_REDIS_CA_FILE"),
+        certificate_file=read_optional_path(env, "LIGHTHOUSE_REDIS_CERTIFICATE_FILE"),
+        key_file=read_optional_path(env, "LIGHTHOUSE_REDIS_KEY_FILE"),
+        seconds=read_number(env, "LIGHTHOUSE_REDIS_SECONDS", RedisSettings.seconds, 0.01, 5),
     )
     if settings.username and not settings.password_file:
-        raise RedisSettingsError(
+        raise SettingsError(
             "LIGHTHOUSE_REDIS_USERNAME is set without LIGHTHOUSE_REDIS_PASSWORD_FILE; name the file of its password."
         )
     if (settings.certificate_file is None) != (settings.key_file is None):
-        raise RedisSettingsError(
+        raise SettingsError(
             "Only one of LIGHTHOUSE_REDIS_CERTIFICATE_FILE and LIGHTHOUSE_REDIS_KEY_FILE is set; set both or neither."
         )
     if not settings.tls and (settings.ca_file or settings.certificate_file):
-        raise RedisSettingsError(
+        raise SettingsError(
             "LIGHTHOUSE_REDIS_URL begins with redis://, but certificates are set; write rediss:// to use them."
         )
     return settings
-
-
-def _file(env: Mapping[str, str], name: str) -> Path | None:
-    text = env.get(name, "")
-    if not text:
-        return None
-    path = Path(text)
-    if not path.is_absolute():
-        raise RedisSettingsError(f"{name} is {text!r}; it must be an absolute path.")
-    # Whether it can be read is no matter of the start: it may be written, or rotated, later.
-    return path
-
-
-def _seconds(env: Mapping[str, str]) -> float:
-    text = env.get("LIGHTHOUSE_REDIS_SECONDS", str(RedisSettings.seconds))
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0.01 <= value <= 5:
-        raise RedisSettingsError(f"LIGHTHOUSE_REDIS_SECONDS is {text!r}; it must be a number from 0.01 to 5.")
-    return value

@@ -15,7 +15,7 @@ from .tree_messages import Match, SearchAnswer
 
 if TYPE_CHECKING:
     from .bridge import Bridge
-    from .database import Connection
+    from .transactions import Connection
     from .tree_messages import SearchRequest
 
 _PROGRAM = Path(__file__).with_name("searcher.py")

@@ -18,9 +18,9 @@ from prometheus_client import start_http_server
 from . import metrics
 from .bridge import Bridge
 from .endpoint import Application
+from .environment import SettingsError
 from .logs import log
 from .routes import ROUTES
-from .settings import SettingsError
 
 if TYPE_CHECKING:
     from .settings import Settings

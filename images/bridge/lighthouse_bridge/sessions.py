@@ -20,8 +20,9 @@ from .shared import SharedAwayError
 
 if TYPE_CHECKING:
     from .clients import Client
-    from .database import Connection, Database, Transaction
+    from .database import Database
     from .shared import Shared
+    from .transactions import Connection, Transaction
 
 IDLE_US = 3600 * 1_000_000
 AGE_US = 8 * 3600 * 1_000_000

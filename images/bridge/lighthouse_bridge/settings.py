@@ -7,9 +7,10 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .environment import SettingsError, read_number, read_optional_path, read_path, read_port
 from .postgres_connection import PostgresSettings
-from .redis_settings import RedisSettings, RedisSettingsError, read_redis_settings
-from .rego_settings import PolicyServer, RegoSettingsError, read_policy_server
+from .redis_settings import RedisSettings, read_redis_settings
+from .rego_settings import PolicyServer, read_policy_server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,10 +23,6 @@ WELL_KNOWN_SECRETS = frozenset(
     }
 )
 LOG_LEVELS = ("debug", "info", "warning", "error")
-
-
-class SettingsError(ValueError):
-    """A setting cannot be used; the message is one sentence for the operator."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,53 +74,50 @@ def read_settings(env: Mapping[str, str]) -> Settings:
     host = env.get("LIGHTHOUSE_HOST", default.host)
     if not host:
         raise SettingsError("LIGHTHOUSE_HOST is empty; name the address to listen on, such as 0.0.0.0.")
-    port = _port(env, "LIGHTHOUSE_PORT", default.port)
-    metrics_port = _port(env, "LIGHTHOUSE_METRICS_PORT", default.metrics_port)
+    port = read_port(env, "LIGHTHOUSE_PORT", default.port)
+    metrics_port = read_port(env, "LIGHTHOUSE_METRICS_PORT", default.metrics_port)
     if port == metrics_port:
         raise SettingsError(f"LIGHTHOUSE_PORT and LIGHTHOUSE_METRICS_PORT are both {port}; choose two ports.")
-    try:
-        redis = read_redis_settings(env)
-        rego_server = read_policy_server(env)
-    except (RedisSettingsError, RegoSettingsError) as error:
-        raise SettingsError(str(error)) from None
     return Settings(
         host=host,
         port=port,
         metrics_port=metrics_port,
         log_level=level,
-        event_store_path=_path(env, "LIGHTHOUSE_EVENT_STORE_PATH", default.event_store_path),
+        event_store_path=read_path(env, "LIGHTHOUSE_EVENT_STORE_PATH", default.event_store_path),
         postgres=_postgres(env),
-        auth_secret_file=_path(env, "LIGHTHOUSE_AUTH_SECRET_FILE", default.auth_secret_file),
-        keys_dir=_path(env, "LIGHTHOUSE_KEYS_DIR", default.keys_dir),
-        rules_dir=_path(env, "LIGHTHOUSE_RULES_DIR", default.rules_dir),
-        organisation_rules_dir=_optional_path(env, "LIGHTHOUSE_ORGANISATION_RULES_DIR"),
-        rego_dir=_optional_path(env, "LIGHTHOUSE_REGO_DIR"),
-        rego_server=rego_server,
-        patterns_file=_path(env, "LIGHTHOUSE_PATTERNS_FILE", default.patterns_file),
+        auth_secret_file=read_path(env, "LIGHTHOUSE_AUTH_SECRET_FILE", default.auth_secret_file),
+        keys_dir=read_path(env, "LIGHTHOUSE_KEYS_DIR", default.keys_dir),
+        rules_dir=read_path(env, "LIGHTHOUSE_RULES_DIR", default.rules_dir),
+        organisation_rules_dir=read_optional_path(env, "LIGHTHOUSE_ORGANISATION_RULES_DIR"),
+        rego_dir=read_optional_path(env, "LIGHTHOUSE_REGO_DIR"),
+        rego_server=read_policy_server(env),
+        patterns_file=read_path(env, "LIGHTHOUSE_PATTERNS_FILE", default.patterns_file),
         project_roots=_roots(env.get("LIGHTHOUSE_PROJECT_ROOTS", "")),
-        drain_seconds=_number(env, "LIGHTHOUSE_DRAIN_SECONDS", default.drain_seconds, 0, 3600),
-        min_free_bytes=int(_number(env, "LIGHTHOUSE_MIN_FREE_BYTES", default.min_free_bytes, 0, 2**40)),
-        search_seconds=_number(env, "LIGHTHOUSE_SEARCH_SECONDS", default.search_seconds, 0.1, 60),
-        heartbeat_seconds=_number(env, "LIGHTHOUSE_HEARTBEAT_SECONDS", default.heartbeat_seconds, 0.1, 60),
-        slow_reader_seconds=_number(
+        drain_seconds=read_number(env, "LIGHTHOUSE_DRAIN_SECONDS", default.drain_seconds, 0, 3600),
+        min_free_bytes=int(read_number(env, "LIGHTHOUSE_MIN_FREE_BYTES", default.min_free_bytes, 0, 2**40)),
+        search_seconds=read_number(env, "LIGHTHOUSE_SEARCH_SECONDS", default.search_seconds, 0.1, 60),
+        heartbeat_seconds=read_number(
+            env, "LIGHTHOUSE_HEARTBEAT_SECONDS", default.heartbeat_seconds, 0.1, 60
+        ),
+        slow_reader_seconds=read_number(
             env, "LIGHTHOUSE_SLOW_READER_SECONDS", default.slow_reader_seconds, 0.1, 600
         ),
-        rules_reload_seconds=_number(
+        rules_reload_seconds=read_number(
             env, "LIGHTHOUSE_RULES_RELOAD_SECONDS", default.rules_reload_seconds, 0.1, 3600
         ),
-        validation_wait_seconds=_number(
+        validation_wait_seconds=read_number(
             env, "LIGHTHOUSE_VALIDATION_WAIT_SECONDS", default.validation_wait_seconds, 0, 30
         ),
-        expert_seconds=_number(env, "LIGHTHOUSE_EXPERT_SECONDS", default.expert_seconds, 0.1, 30),
-        review_seconds=_number(env, "LIGHTHOUSE_REVIEW_SECONDS", default.review_seconds, 1, 86_400),
+        expert_seconds=read_number(env, "LIGHTHOUSE_EXPERT_SECONDS", default.expert_seconds, 0.1, 30),
+        review_seconds=read_number(env, "LIGHTHOUSE_REVIEW_SECONDS", default.review_seconds, 1, 86_400),
         agent_per_minute=int(
-            _number(env, "LIGHTHOUSE_AGENT_PER_MINUTE", default.agent_per_minute, 0, 10_000_000)
+            read_number(env, "LIGHTHOUSE_AGENT_PER_MINUTE", default.agent_per_minute, 0, 10_000_000)
         ),
         total_per_second=int(
-            _number(env, "LIGHTHOUSE_TOTAL_PER_SECOND", default.total_per_second, 0, 1_000_000)
+            read_number(env, "LIGHTHOUSE_TOTAL_PER_SECOND", default.total_per_second, 0, 1_000_000)
         ),
-        replicas=int(_number(env, "LIGHTHOUSE_REPLICAS", default.replicas, 1, 1000)),
-        redis=redis,
+        replicas=int(read_number(env, "LIGHTHOUSE_REPLICAS", default.replicas, 1, 1000)),
+        redis=read_redis_settings(env),
         trusted_proxies=_networks(env.get("LIGHTHOUSE_TRUSTED_PROXIES", "")),
     )
 
@@ -155,43 +149,13 @@ def _postgres(env: Mapping[str, str]) -> PostgresSettings | None:
     default = PostgresSettings(hosts=hosts)
     return PostgresSettings(
         hosts=hosts,
-        port=_port(env, "LIGHTHOUSE_DATABASE_PORT", default.port),
+        port=read_port(env, "LIGHTHOUSE_DATABASE_PORT", default.port),
         database=env.get("LIGHTHOUSE_DATABASE_NAME", default.database),
         read_hosts=env.get("LIGHTHOUSE_DATABASE_READ_HOST", ""),
-        secret_dir=_path(env, "LIGHTHOUSE_DATABASE_SECRET_DIR", default.secret_dir),
-        tls_dir=_path(env, "LIGHTHOUSE_DATABASE_TLS_DIR", default.tls_dir),
-        retry_seconds=_number(env, "LIGHTHOUSE_DATABASE_RETRY_SECONDS", default.retry_seconds, 0, 60),
+        secret_dir=read_path(env, "LIGHTHOUSE_DATABASE_SECRET_DIR", default.secret_dir),
+        tls_dir=read_path(env, "LIGHTHOUSE_DATABASE_TLS_DIR", default.tls_dir),
+        retry_seconds=read_number(env, "LIGHTHOUSE_DATABASE_RETRY_SECONDS", default.retry_seconds, 0, 60),
     )
-
-
-def _port(env: Mapping[str, str], name: str, default: int) -> int:
-    text = env.get(name, str(default))
-    # Kubernetes injects NAME_PORT=tcp://… for a Service called "lighthouse" unless service links are off.
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise SettingsError(f"{name} is {text!r}; it must be a port number from 1 to 65535.")
-    return int(text)
-
-
-def _number(env: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
-    text = env.get(name, str(default))
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not low <= value <= high:
-        raise SettingsError(f"{name} is {text!r}; it must be a number from {low} to {high}.")
-    return value
-
-
-def _path(env: Mapping[str, str], name: str, default: Path) -> Path:
-    path = Path(env.get(name, str(default)))
-    if not path.is_absolute():
-        raise SettingsError(f"{name} is {str(path)!r}; it must be an absolute path.")
-    return path
-
-
-def _optional_path(env: Mapping[str, str], name: str) -> Path | None:
-    return _path(env, name, Path("/")) if env.get(name) else None
 
 
 def _roots(text: str) -> tuple[str, ...]:

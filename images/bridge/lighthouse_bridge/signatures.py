@@ -16,7 +16,7 @@ from .problems import Problem
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .database import Transaction
+    from .transactions import Transaction
 
 HEADER = "x-lighthouse-signature"
 # How far the clocks of agent and bridge may differ, in seconds.

@@ -14,7 +14,7 @@ from .problems import Problem
 from .tree import Entry, read_tree
 
 if TYPE_CHECKING:
-    from .database import Connection, Transaction
+    from .transactions import Connection, Transaction
 
 EVERY_EVENTS = 10_000
 EVERY_US = 6 * 3600 * 1_000_000

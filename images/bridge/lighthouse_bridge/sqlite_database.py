@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, TypeVar
 from . import metrics
 from .chain import Head
 from .clock import now_us
-from .database import BATCH_ROWS, HEAD, INSERT, Batch, Connection, Database, Job
+from .database import BATCH_ROWS, Database
 from .logs import log
 from .migrations import is_current
 from .problems import StoreUnavailableError
+from .transactions import HEAD, INSERT, Batch, Connection, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,7 +11,8 @@ import msgspec
 from .events import StreamLine, read_line
 
 if TYPE_CHECKING:
-    from .database import Connection, Database
+    from .database import Database
+    from .transactions import Connection
 
 _KEPT = 8192
 _KEPT_BYTES = 16 * 1024 * 1024

@@ -15,8 +15,9 @@ from .problems import Problem, StoreUnavailableError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
-    from .database import Connection, Database
+    from .database import Database
     from .streams import Feed, Item
+    from .transactions import Connection
 
 MAX_SUBSCRIBERS = 1024
 # How often an open stream asks whether its session still lives.

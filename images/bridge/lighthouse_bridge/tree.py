@@ -14,7 +14,7 @@ from .paths import CRITICAL_FILES, check_symlink
 from .problems import Problem
 
 if TYPE_CHECKING:
-    from .database import Connection, Transaction
+    from .transactions import Connection, Transaction
 
 _TYPES = mimetypes.MimeTypes(filenames=())
 

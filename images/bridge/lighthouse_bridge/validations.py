@@ -23,8 +23,8 @@ from .escalations import (
 from .events import EventType
 
 if TYPE_CHECKING:
-    from .database import Connection, Transaction
     from .decisions.verdict import Verdict
+    from .transactions import Connection, Transaction
 
 _FILES_SHOWN = 50
 _SIMILAR_SHOWN = 5

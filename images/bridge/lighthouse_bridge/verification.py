@@ -17,7 +17,7 @@ from .chain import COLUMNS, GENESIS, Head, row_hash
 from .events import decode_record, legacy_checksum
 
 if TYPE_CHECKING:
-    from .database import Connection
+    from .transactions import Connection
 
 MAX_PROBLEMS = 100
 _QUERY = (

@@ -16,7 +16,7 @@ from .problems import Problem
 
 if TYPE_CHECKING:
     from .consensus import Candidate
-    from .database import Transaction
+    from .transactions import Transaction
 
 # An answer of ours that was lost on its way must not cost the expert's whole time.
 REDELIVER_SECONDS = 10

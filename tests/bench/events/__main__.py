@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvloop
 
-from lighthouse_bridge.postgres_connection import PostgresSettings
 from lighthouse_bridge.postgres_database import PostgresDatabase
 from lighthouse_bridge.sqlite_database import SqliteDatabase
 from lighthouse_bridge.streams import read_page
@@ -30,7 +29,8 @@ from tests.images.bridge.postgres import Postgres, postgres_server
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from lighthouse_bridge.database import Database, Transaction
+    from lighthouse_bridge.database import Database
+    from lighthouse_bridge.transactions import Transaction
 
 ROOT = Path(__file__).parents[3]
 CLIENTS = (1, 8, 32, 64)
@@ -56,13 +56,7 @@ def sqlite_store(folder: Path) -> Database:
 
 def postgres_store(server: Postgres) -> Database:
     """The engine of several bridges."""
-    settings = PostgresSettings(
-        hosts=server.host,
-        port=server.server_port,
-        database=server.database,
-        secret_dir=server.secret_dir,
-        tls_dir=server.folder / "tls",
-    )
+    settings = server.client_settings()
     return PostgresDatabase(settings, ignore)
 
 

@@ -10,8 +10,8 @@ import time
 from typing import TYPE_CHECKING
 
 from lighthouse_bridge.chain import Head
-from lighthouse_bridge.database import INSERT
 from lighthouse_bridge.events import EventType, build_row
+from lighthouse_bridge.transactions import INSERT
 from tests.images.bridge.postgres import programs
 
 if TYPE_CHECKING:

@@ -1,11 +1,13 @@
 """Runs the command `lighthouse` as people and programs do."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from tests.images.agent.support import KEYS
+from tests.images.agent.support import KEYS, Bridge
 
 LIGHTHOUSE = [sys.executable, "-m", "lighthouse_agent.cli"]
 
@@ -41,3 +43,19 @@ def assert_failed(done: Done, *parts: str, code: int = 1) -> None:
     assert done.err.endswith((".\n", "'\n")), done.err
     for part in parts:
         assert part in done.err
+
+
+def reaching(env: dict[str, str], bridge: Bridge, role: str, agent: str) -> dict[str, str]:
+    """An environment that reaches the bridge in a role."""
+    return {
+        **env,
+        "LIGHTHOUSE_BRIDGE_URL": bridge.url,
+        "LIGHTHOUSE_KEY_FILE": str(bridge.key_file(role)),
+        "LIGHTHOUSE_AGENT_ID": agent,
+    }
+
+
+def answer(done: Done) -> Any:
+    """The JSON that a command printed."""
+    assert done.code in {0, 2}, done
+    return json.loads(done.out)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.images.agent.commands import reaching
 from tests.images.agent.support import KEYS, Bridge, RawServer, clean_env, post
 
 
@@ -57,3 +58,15 @@ def env(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "key").write_text(KEYS["builder"] + "\n")
     (tmp_path / "run").mkdir(mode=0o700)
     return clean_env(LIGHTHOUSE_KEY_FILE=str(tmp_path / "key"), XDG_RUNTIME_DIR=str(tmp_path / "run"))
+
+
+@pytest.fixture
+def person(env: dict[str, str], shared_bridge: Bridge) -> dict[str, str]:
+    """An operator's environment."""
+    return reaching(env, shared_bridge, "operator", "olga")
+
+
+@pytest.fixture
+def developer(env: dict[str, str], shared_bridge: Bridge) -> dict[str, str]:
+    """A builder's environment."""
+    return reaching(env, shared_bridge, "builder", "ben")

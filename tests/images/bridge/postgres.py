@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from lighthouse_bridge.postgres_connection import PostgresSettings
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -73,6 +75,16 @@ class Postgres:
             "LIGHTHOUSE_DATABASE_SECRET_DIR": str(self.secret_dir),
             "LIGHTHOUSE_DATABASE_TLS_DIR": str(self.folder / "tls"),
         }
+
+    def client_settings(self) -> PostgresSettings:
+        """How a store in process reaches the database, without a proxy between."""
+        return PostgresSettings(
+            hosts=self.host,
+            port=self.server_port,
+            database=self.database,
+            secret_dir=self.secret_dir,
+            tls_dir=self.folder / "tls",
+        )
 
     def create_database(self) -> Postgres:
         """The same server with a new, empty database."""

@@ -7,10 +7,10 @@ from copy import copy
 import pytest
 
 from lighthouse_bridge.chain import GENESIS, row_hash
-from lighthouse_bridge.database import Batch
 from lighthouse_bridge.events import EventType, build_row
 from lighthouse_bridge.postgres_commits import MovedError, Sent, Writer
-from lighthouse_bridge.postgres_connection import Opened, PostgresSettings, connect, upgrade
+from lighthouse_bridge.postgres_connection import Opened, connect, upgrade
+from lighthouse_bridge.transactions import Batch
 from tests.images.bridge.postgres import Postgres
 
 pytestmark = pytest.mark.heavy  # a real server
@@ -24,13 +24,7 @@ def store(postgres: Postgres) -> Postgres:
 @pytest.fixture
 def opened(store: Postgres) -> Iterator[list[Opened]]:
     """Two connections to a new store."""
-    settings = PostgresSettings(
-        hosts=store.host,
-        port=store.server_port,
-        database=store.database,
-        secret_dir=store.secret_dir,
-        tls_dir=store.folder / "tls",
-    )
+    settings = store.client_settings()
     with ExitStack() as stack:
         made = [connect(settings) for _ in range(2)]
         for each in made:

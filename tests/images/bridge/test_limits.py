@@ -18,8 +18,8 @@ from lighthouse_bridge.sealing import seal, unseal
 from lighthouse_bridge.shared import LocalShared
 from lighthouse_bridge.verdict_memory import VerdictMemory
 from tests.images.bridge.redis_servers import ACL_USER, Server, standalone
+from tests.images.bridge.sharing import settings
 from tests.images.bridge.support import RULES, Agent, Bridge, running
-from tests.images.bridge.test_shared import settings
 
 pytestmark = pytest.mark.heavy  # processes and their clocks
 

@@ -42,6 +42,8 @@ def bridges(tmp_path: Path, redis: Server, postgres: Postgres) -> Iterator[list[
         "LIGHTHOUSE_REDIS_PASSWORD_FILE": str(redis.password_file),
         "LIGHTHOUSE_REPLICAS": "3",
         "LIGHTHOUSE_SLOW_READER_SECONDS": "10",
+        # Some tests ask as fast as they can.
+        "LIGHTHOUSE_AGENT_PER_MINUTE": "0",
     }
     with ExitStack() as stack:
         made = [Bridge(tmp_path / f"bridge-{n}", env, database) for n in range(3)]

@@ -18,8 +18,8 @@ from ..route import Route
 
 if TYPE_CHECKING:
     from ..bridge import Bridge
-    from ..database import Connection
     from ..exchange import Call
+    from ..transactions import Connection
 
 FETCH_BYTES = 16 * 1024 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -21,8 +21,8 @@ from ..verification import sign_head, stored_head, verify_page
 
 if TYPE_CHECKING:
     from ..bridge import Bridge
-    from ..database import Connection, Transaction
     from ..exchange import Call, Reply
+    from ..transactions import Connection, Transaction
 
 MAX_BATCH_BYTES = 10 * MIB
 _MAX_KEY = 200

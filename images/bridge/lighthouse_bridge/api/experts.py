@@ -23,9 +23,9 @@ from ..work import REDELIVER_SECONDS, fetch_work, find_item
 
 if TYPE_CHECKING:
     from ..bridge import Bridge
-    from ..database import Transaction
     from ..escalations import Ended
     from ..exchange import Call, Reply
+    from ..transactions import Transaction
 
 REGISTRATIONS = Rate(60, 60, 10)
 

@@ -16,8 +16,8 @@ from ..route import Route
 
 if TYPE_CHECKING:
     from ..bridge import Bridge
-    from ..database import Connection
     from ..exchange import Call
+    from ..transactions import Connection
 
 PROBE_SECONDS = 3.0
 

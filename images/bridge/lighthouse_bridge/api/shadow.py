@@ -26,8 +26,8 @@ from .events import read_time
 
 if TYPE_CHECKING:
     from ..bridge import Bridge
-    from ..database import Connection, Transaction
     from ..exchange import Call
+    from ..transactions import Connection, Transaction
 
 _RECENT_US = 5_000_000
 

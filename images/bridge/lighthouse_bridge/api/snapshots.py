@@ -18,8 +18,8 @@ from ..tree import Change, Entry, apply_change, read_tree
 
 if TYPE_CHECKING:
     from ..bridge import Bridge
-    from ..database import Transaction
     from ..exchange import Call, Reply
+    from ..transactions import Transaction
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

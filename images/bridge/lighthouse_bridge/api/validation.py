@@ -23,8 +23,8 @@ from ..validations import Outcome, Validation, new_validation_id, record_validat
 
 if TYPE_CHECKING:
     from ..bridge import Bridge
-    from ..database import Connection
     from ..exchange import Call, Reply
+    from ..transactions import Connection
 
 
 async def validate(bridge: Bridge, call: Call) -> Reply:

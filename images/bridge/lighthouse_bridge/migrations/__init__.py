@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..problems import StoreUnavailableError
 
 if TYPE_CHECKING:
-    from ..database import Connection
+    from ..transactions import Connection
 
 FOLDER = Path(__file__).parent
 # The revision that this bridge writes: the last file's number.
