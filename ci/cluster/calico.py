@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from ci.cluster.pki import Authority
 
 
+# Felix ends itself when it finds that the node's network has changed, for example after its cable was out, and counts
+# on being started again: until then no new pod of the node is reached.
+_FOR_EVER = 'while :; do "$0"; sleep 1; done'
+
+
 def define_resources(kubectl: Path, programs: Path) -> None:
     """Create the resources that Calico keeps in the Kubernetes API."""
     api.apply(kubectl, programs / "crds.yaml")
@@ -66,4 +71,4 @@ def start_calico(node: Node, programs: Path, authority: Authority, server: str) 
         "FELIX_LOGSEVERITYSCREEN": "warning",
         "FELIX_USAGEREPORTINGENABLED": "false",
     }
-    start(node, "calico-felix", [programs / "calico-felix"], environment)
+    start(node, "calico-felix", ["sh", "-c", _FOR_EVER, programs / "calico-felix"], environment)

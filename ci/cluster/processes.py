@@ -66,10 +66,11 @@ def create_node(node: Node) -> None:
 
 def _anchored(node: Node) -> bool:
     pids = cgroups.running(node.name, "anchor")
-    return any(_program(pid) == "sleep" for pid in pids)
+    return any(program_of(pid) == "sleep" for pid in pids)
 
 
-def _program(pid: int) -> str:
+def program_of(pid: int) -> str:
+    """The program that a process runs; empty when it has ended."""
     try:
         with open(f"/proc/{pid}/comm") as comm:  # noqa: PTH123 - a one-line read of procfs
             return comm.read().strip()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ci.cluster import cgroups, lifecycle
 from ci.cluster.control_plane import audit_events
+from ci.cluster.processes import program_of
 from ci.settings import KUBECONFIG, NAMESPACE
-from tests.live.support import AGENTS, PYTHON, eventually
+from tests.live.support import AGENTS, PYTHON, eventually, signal_all
 
 if TYPE_CHECKING:
     from ci.release import Cluster
@@ -34,6 +37,19 @@ def test_pods_resolve_services_and_no_unknown_names(cluster: Cluster, expert: Co
     unknown = expert.run(PYTHON, "-c", RESOLVE, f"nobody.{NAMESPACE}.svc.cluster.local")
     assert unknown.returncode != 0
     assert b"gaierror" in unknown.stderr
+
+
+def test_what_enforces_policies_is_started_again_when_it_ends() -> None:
+    (node, *_) = lifecycle.current()
+
+    def felix() -> set[int]:
+        pids = cgroups.running(node.name, "calico-felix")
+        return {pid for pid in pids if program_of(pid) == "calico-felix"}
+
+    old = felix()
+    assert old
+    signal_all(sorted(old), signal.SIGKILL)
+    eventually(lambda: bool(felix() - old), 30, "it runs again")
 
 
 def test_storage_class_makes_the_bridges_volume(cluster: Cluster) -> None:

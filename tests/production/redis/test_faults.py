@@ -51,6 +51,13 @@ def test_one_machine_stops_and_comes_back(release: Release, beside: Container, r
     told(report, "one machine stopped for half a minute", event, whole)
     assert event.incomplete() < 60
 
+    # A pod that is made there now has a network, too.
+    moved = next(pod for pod, place in places.items() if place == away[0])
+    with watched(beside, release.shape) as (watch, load):
+        event = Event(watch, load)
+        release.delete(f"{NAME}-{moved}")
+        event.wait_whole(120, at_least=5)
+
 
 def test_volumes_of_one_machine_are_full(release: Release, beside: Container, report: Report) -> None:
     with watched(beside, release.shape) as (watch, load):
