@@ -1,7 +1,6 @@
 """Real Redis servers on loopback: one, or a cluster of three primaries with a replica each."""
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -10,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.images.bridge.support import free_port
+from tests.images.redis_program import redis_server
 
 ACL_USER = "lighthouse"
 PASSWORD = "first-password"
@@ -18,13 +18,6 @@ ACL = (
     "~lighthouse:* &lighthouse:* -@all +get +set +del +eval +time +publish +subscribe +unsubscribe "
     "+cluster|slots +command +asking +client|setname +ping"
 )
-
-
-def require_redis() -> str:
-    """The server's program; its absence fails the tests, since nothing else proves what they prove."""
-    program = shutil.which("redis-server")
-    assert program, "redis-server is not installed: apt-get install redis-server, or run 'make up' once"
-    return program
 
 
 class Server:
@@ -44,7 +37,7 @@ class Server:
         self.tls = tls
         listen = ("--port", "0", "--tls-port", str(self.port), *tls) if tls else ("--port", str(self.port))
         self.command = [
-            require_redis(),
+            redis_server(),
             *("--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "no"),
             *("--aclfile", str(self.acl_file), *listen),
             *("--repl-diskless-sync-delay", "0"),
