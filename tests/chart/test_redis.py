@@ -59,6 +59,12 @@ def test_data_gets_its_share_of_the_memory_limit(
     assert int(config(rendered(renderer, values))["maxmemory"]) == bytes_
 
 
+def test_a_link_that_died_without_a_word_is_noticed_well_within_a_minute(renderer: Renderer) -> None:
+    said = config(rendered(renderer))
+    assert int(said["repl-timeout"]) <= 30
+    assert int(said["repl-timeout"]) > 3 * int(said["repl-ping-replica-period"])
+
+
 @pytest.mark.parametrize("mode", ["cluster", "standalone"])
 def test_no_port_is_without_tls_and_what_is_set_is_in_the_configuration(
     mode: str, renderer: Renderer

@@ -41,7 +41,9 @@ class Guard:
         asked = self._settings.signals / ASKED
         try:
             if asked.exists() and not (self._settings.signals / ANSWERED).exists():
-                self.hand_over()
+                deadline = time.monotonic() + self._settings.handover_seconds
+                self.hand_over(deadline)
+                self.wait_written(deadline)
                 (self._settings.signals / ANSWERED).touch()
             if time.monotonic() - self._looked > LOOK_SECONDS:
                 self._looked = time.monotonic()
@@ -63,11 +65,10 @@ class Guard:
             self._server.ask("CONFIG", "SET", *(str(word) for pair in files.items() for word in pair))
             self._note("certificates", state)
 
-    def hand_over(self) -> None:
+    def hand_over(self, deadline: float) -> None:
         """Let a replica become the primary, if this node is one and has any; returns when it is or time is up."""
         if not self._settings.clustered:
             return
-        deadline = time.monotonic() + self._settings.handover_seconds
         tried: set[str] = set()
         while time.monotonic() < deadline:
             heirs = self._heirs()
@@ -85,6 +86,14 @@ class Guard:
                 log.info("the replica did not take over", error=str(error))
             finally:
                 server.close()
+
+    def wait_written(self, deadline: float) -> None:
+        """Wait until the log of writes is not written anew, or time is up: what came with a sync is not yet in it."""
+        while time.monotonic() < deadline:
+            facts = self._server.facts("persistence")
+            if "1" not in {facts.get("aof_rewrite_in_progress"), facts.get("aof_rewrite_scheduled")}:
+                return
+            time.sleep(0.1)
 
     def missing(self) -> list[str]:
         """Why the node should get no clients; empty when it may. A replica that syncs should not, for example."""

@@ -117,6 +117,7 @@ def plan(situation: Situation) -> list[Action]:
         return []
     stages: tuple[Callable[[Situation], list[Action]], ...] = (
         _meet,
+        _lead,
         _create,
         _rescue,
         _complete,
@@ -164,6 +165,19 @@ def _meet(situation: Situation) -> list[Action]:
         for pod, view in situation.views.items()
         for other, its in situation.views.items()
         if pod != other and not knows(view, its)
+    ]
+
+
+def _lead(situation: Situation) -> list[Action]:
+    """Lead replicas to the address of their primary: one that hears of it from others goes on at the old one."""
+    views = situation.views
+    return [
+        Replicate(pod, primary)
+        for pod, view in views.items()
+        if (primary := situation.pod_of.get(view.me.primary)) is not None
+        and not view.linked
+        and view.source != views[primary].me.ip
+        and not views[primary].me.primary
     ]
 
 

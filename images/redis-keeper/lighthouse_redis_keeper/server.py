@@ -70,7 +70,8 @@ class Server:
         for answer in answers:
             if isinstance(answer, RedisError):
                 raise NodeError(f"{self.host} does not say what it knows: {answer}")
-        nodes, cluster, replication, place = answers
+        nodes, cluster, copying, place = answers
+        replication = _facts(copying.decode())
         try:
             me, members = parse_nodes(nodes.decode())
         except TopologyError as error:
@@ -81,7 +82,8 @@ class Server:
             place=place[1].decode(),
             me=me,
             members=members,
-            linked=not me.primary or _facts(replication.decode()).get("master_link_status") == "up",
+            linked=not me.primary or replication.get("master_link_status") == "up",
+            source=replication.get("master_host", ""),
             whole=_facts(cluster.decode()).get("cluster_state") == "ok",
         )
 

@@ -64,6 +64,8 @@ class View:
     """All members that it knows, itself among them, by id."""
     linked: bool = True
     """Whether it follows its primary without interruption; true for a primary."""
+    source: str = ""
+    """The address from which it copies, or tries to; empty for a primary."""
     whole: bool = True
     """Whether it finds the cluster complete."""
 

@@ -20,10 +20,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from lighthouse_redis_keeper.errors import NodeError
 from lighthouse_redis_keeper.keeper import Keeper
 from lighthouse_redis_keeper.planner import Target
 from lighthouse_redis_keeper.server import Server
 from lighthouse_redis_keeper.settings import Access, KeeperSettings
+from tests.images.redis_program import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,8 +167,7 @@ class Site:
 
     def start(self, *pods: int) -> None:
         """Start pods with their volumes."""
-        program = shutil.which("redis-server")
-        assert program, "redis-server is not installed: run 'make up' once"
+        program = redis_server()
         for pod in pods:
             data = self.folder / f"data-{pod}"
             data.mkdir(exist_ok=True)
@@ -177,6 +178,7 @@ class Site:
                 "tls-cert-file": self.tls / "tls.crt", "tls-key-file": self.tls / "tls.key",
                 "tls-ca-cert-file": self.tls / "ca.crt", "tls-cluster": "yes", "tls-replication": "yes",
                 "tls-auth-clients": "optional", "cluster-enabled": "yes", "appendonly": "yes",
+                "save": "", "shutdown-on-sigterm": "force",
                 "cluster-node-timeout": NODE_TIMEOUT_MS, "cluster-announce-ip": self.address(pod),
                 "cluster-announce-hostname": f"redis-{pod}.nodes", "cluster-allow-replica-migration": "no",
                 "masteruser": "replication", "masterauth": self._password("replication"),
@@ -221,6 +223,14 @@ class Site:
             return server.view(pod)
         finally:
             server.close()
+
+    def answers(self, pod: int) -> bool:
+        """Whether a pod's node says what it knows."""
+        try:
+            self.view(pod)
+        except NodeError:
+            return False
+        return True
 
     def _password(self, user: str) -> str:
         return (self.users / user).read_text().splitlines()[0]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import ssl
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
+from redis.crc import key_slot
 
 from lighthouse_redis_keeper.errors import NodeError
 from lighthouse_redis_keeper.guard import Guard
@@ -144,6 +146,33 @@ def test_a_primary_that_is_to_stop_hands_over_and_a_replica_stops_at_once(site: 
     (site.folder / f"signals-{pod}" / "stopped").unlink()
     other.step()
     assert (site.folder / f"signals-{pod}" / "stopped").exists()
+
+
+def test_a_node_that_has_just_synced_has_written_that_before_it_stops(site: Site) -> None:
+    keeper = site.keeper()
+    settle(keeper)
+    pod, other = list(keeper.situation.held)[:2]
+    (replica,) = keeper.situation.followers(pod)
+    slots = keeper.situation.held[other]
+    tag = next(f"{{{n}}}" for n in range(1000) if key_slot(str(n).encode()) in slots)
+    slot, count = key_slot(tag.encode()), 300
+    server = Server(site.address(other), site.access)
+    server.ask_all([("SET", f"{tag}:{n}", n) for n in range(count)])
+    # It takes all of another primary; writing that to its log takes seconds.
+    site.ask(replica, "CONFIG", "SET", "rdb-key-save-delay", 10_000)
+    site.ask(replica, "CLUSTER", "REPLICATE", keeper.situation.views[other].me.id)
+    syncing = Server(site.address(replica), site.access)
+    wait_for(lambda: syncing.facts("persistence")["aof_rewrite_in_progress"] == "1", "it writes its log anew")
+    watch = guard(site, replica)
+    (site.folder / f"signals-{replica}" / "stop").touch()
+    watch.step()
+    assert (site.folder / f"signals-{replica}" / "stopped").exists()
+    site.stop(replica, number=signal.SIGTERM)
+    site.stop(other)
+    site.start(replica)
+    wait_for(lambda: site.answers(replica), "it answers")
+    kept = site.ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot)
+    assert kept == str(count), "it has every key without its primary"
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,28 @@ def test_all_servers_come_back_at_other_addresses_and_no_key_is_lost(site: Site)
         assert read(site, keeper, keys) == keys
 
 
+def test_a_replica_that_hears_from_others_where_its_primary_is_now_follows_it_there(site: Site) -> None:
+    keeper = site.keeper()
+    settle(keeper)
+    (pod, *_) = keeper.situation.held
+    (replica,) = keeper.situation.followers(pod)
+    name = keeper.situation.views[pod].me.id
+    # The others are so patient that they find nobody failed, and soon tell the replica where its primary is.
+    for other in set(range(6)) - {pod, replica}:
+        site.ask(other, "CONFIG", "SET", "cluster-node-timeout", 30_000)
+    site.stop(pod, replica)
+    site.move(pod, replica)
+    site.start(replica)
+    wait_for(lambda: site.answers(replica), "the replica answers")
+    wait_for(lambda: "fail?" in site.view(replica).members[name].flags, "its primary is missed")
+    site.start(pod)
+    wait_for(
+        lambda: site.view(replica).members[name].ip == site.address(pod), "the replica knows where it is", 20
+    )
+    settle(keeper, 30)
+    assert site.view(replica).source == site.address(pod)
+
+
 def test_a_lost_primary_is_replaced_and_comes_back_as_a_replica(site: Site) -> None:
     keeper = site.keeper()
     settle(keeper)

@@ -137,6 +137,12 @@ class Model:
         self.nodes[name] = Node(ip=f"10.1.0.{len(self.nodes)}")
         self.pods[pod] = name
 
+    def open(self, source: int, target: int) -> frozenset[int]:
+        """Let a slot be on its way from one node to another, by the word of the first alone; returns it."""
+        slot = min(self.node(source).slots)
+        self.node(source).open_slots = (OpenSlot(slot, importing=False, other=self.pods[target]),)
+        return frozenset({slot})
+
     def situation(self, target: Target) -> Situation:
         found = Situation(target, self.views())
         return replace(found, gone=found.replaced())
@@ -152,6 +158,14 @@ class Model:
             for action in actions[: cuts.pop() if cuts else None]:
                 self.do(action)
         raise AssertionError(f"no end after {steps} steps: {actions}")
+
+
+def settled() -> tuple[Model, int, int]:
+    """Three primaries with a replica each, and two of those primaries."""
+    model = Model(6)
+    model.settle(Target(3, 1))
+    one, two = [pod for pod in model.pods if model.node(pod).slots][:2]
+    return model, one, two
 
 
 def as_wished(model: Model, situation: Situation) -> None:
@@ -235,14 +249,11 @@ def test_nodes_that_lost_everything_wait_for_the_others() -> None:
 
 
 def test_an_open_slot_is_moved_to_its_end_and_one_that_nobody_gives_is_closed() -> None:
-    model = Model(6)
-    model.settle(Target(3, 1))
-    source, target = [pod for pod in model.pods if model.node(pod).slots][:2]
-    slot = min(model.node(source).slots)
-    model.node(source).open_slots = (OpenSlot(slot, importing=False, other=model.pods[target]),)
-    assert plan(model.situation(Target(3, 1))) == [Move(source, target, frozenset({slot}))]
-    model.node(source).open_slots = (OpenSlot(slot, importing=False, other="unknown"),)
-    assert plan(model.situation(Target(3, 1))) == [Close(source, frozenset({slot}))]
+    model, source, target = settled()
+    slots = model.open(source, target)
+    assert plan(model.situation(Target(3, 1))) == [Move(source, target, slots)]
+    model.node(source).open_slots = (OpenSlot(min(slots), importing=False, other="unknown"),)
+    assert plan(model.situation(Target(3, 1))) == [Close(source, slots)]
 
 
 def unheard(situation: Situation, pod: int, source: int) -> Situation:
@@ -268,28 +279,34 @@ def test_a_node_gets_no_slot_before_it_has_heard_who_has_it() -> None:
 
 
 def test_a_node_that_finds_the_cluster_incomplete_is_waited_for() -> None:
-    model = Model(6)
-    model.settle(Target(3, 1))
-    source, target = [pod for pod in model.pods if model.node(pod).slots][:2]
-    slot = min(model.node(source).slots)
-    model.node(source).open_slots = (OpenSlot(slot, importing=False, other=model.pods[target]),)
+    model, source, target = settled()
+    slots = model.open(source, target)
     found = model.situation(Target(3, 1))
-    assert plan(found) == [Move(source, target, frozenset({slot}))]
+    assert plan(found) == [Move(source, target, slots)]
     views = {**found.views, target: replace(found.views[target], whole=False)}
     assert plan(replace(found, views=views)) == []
 
 
 def test_a_slot_that_was_opened_too_soon_is_closed_at_both_ends() -> None:
-    model = Model(6)
-    model.settle(Target(3, 1))
-    source, target = [pod for pod in model.pods if model.node(pod).slots][:2]
-    slot = min(model.node(source).slots)
-    model.node(source).open_slots = (OpenSlot(slot, importing=False, other=model.pods[target]),)
-    model.node(target).open_slots = (OpenSlot(slot, importing=True, other=model.pods[source]),)
+    model, source, target = settled()
+    slots = model.open(source, target)
+    model.node(target).open_slots = (OpenSlot(min(slots), importing=True, other=model.pods[source]),)
     actions = plan(unheard(model.situation(Target(3, 1)), target, source))
-    assert sorted(actions, key=str) == sorted(
-        (Close(p, frozenset({slot})) for p in (source, target)), key=str
-    )
+    assert sorted(actions, key=str) == sorted((Close(p, slots) for p in (source, target)), key=str)
+
+
+def test_a_replica_that_copies_from_an_old_address_is_led_to_the_new_one() -> None:
+    model, primary, _ = settled()
+    whole = model.situation(Target(3, 1))
+    (pod,) = whole.followers(primary)
+    view, address = whole.views[pod], whole.views[primary].me.ip
+    for linked, source, wished in (
+        (False, "10.9.9.9", [Replicate(pod, primary)]),
+        (False, address, []),  # on its way
+        (True, "10.9.9.9", []),  # as another primary said that it may
+    ):
+        views = {**whole.views, pod: replace(view, linked=linked, source=source)}
+        assert plan(replace(whole, views=views)) == wished
 
 
 def test_nothing_is_planned_for_no_answer_and_for_a_whole_cluster() -> None:
