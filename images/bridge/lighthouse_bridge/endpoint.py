@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # docs/streams.md describes what is said there: OpenAPI has no words for it.
 SOCKET_PATH = "/ws/"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_PROBES = frozenset({"/health", "/health/live", "/health/ready", "/health/startup", "/ready"})
+PROBES = frozenset({"/health", "/health/live", "/health/ready", "/health/startup", "/ready"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # What metrics say of requests with another method, of unknown paths, and of known ones with a wrong method.
 OTHER_METHOD, UNMATCHED, WRONG_METHOD = "other", "unmatched", "wrong-method"
@@ -120,7 +120,7 @@ class Application:
         metrics.child(metrics.requests, label, template, str(status)).inc()
         if template != "/events/stream":
             metrics.child(metrics.request_seconds, template).observe(seconds)
-        quiet = template in _PROBES and status == 200
+        quiet = template in PROBES and status == 200
         session = call.session_
         (log.debug if quiet else log.info)(
             "request",

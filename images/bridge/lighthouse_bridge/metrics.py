@@ -45,6 +45,16 @@ rules_broken = Gauge(
     "1 while the rules on disk cannot be loaded and older ones are in force.",
     registry=REGISTRY,
 )
+certificate_changes = Counter(
+    "lighthouse_bridge_certificate_changes",
+    "New certificates that took over from former ones without a restart.",
+    registry=REGISTRY,
+)
+certificate_broken = Gauge(
+    "lighthouse_bridge_certificate_broken",
+    "1 while the certificate on disk cannot be used and the former is shown.",
+    registry=REGISTRY,
+)
 events_appended = Counter(
     "lighthouse_bridge_events_appended",
     "Events that this bridge durably appended.",

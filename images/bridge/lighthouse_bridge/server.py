@@ -6,23 +6,25 @@ Granian is embedded, so one process and one event loop hold everything, and drai
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import time
 from typing import TYPE_CHECKING
 
-from granian.constants import Interfaces
-from granian.server.embed import Server
 from prometheus_client import start_http_server
 
 from . import metrics
 from .bridge import Bridge
-from .endpoint import Application
+from .certificate import CertificateError
+from .endpoint import PROBES, Application
 from .environment import SettingsError
+from .listener import Listener
 from .logs import log
 from .routes import ROUTES
 
 if TYPE_CHECKING:
+    from .certificate import Tls
     from .settings import Settings
 
 # What the server has accepted but not yet written when the last request is answered.
@@ -32,8 +34,7 @@ LINGER_SECONDS = 1.0
 
 
 async def serve(settings: Settings, secret: bytes) -> None:
-    """Serve until SIGTERM or SIGINT; raises SettingsError when a port is taken or the rules are broken."""
-    _require_free(settings.host, settings.port, "LIGHTHOUSE_PORT")
+    """Serve until SIGTERM or SIGINT; raises SettingsError when a port is taken or rules or certificate are broken."""
     _require_free(settings.host, settings.metrics_port, "LIGHTHOUSE_METRICS_PORT")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -42,40 +43,53 @@ async def serve(settings: Settings, secret: bytes) -> None:
     bridge = Bridge(settings, secret)
     await bridge.start()
     application = Application(bridge, ROUTES)
-    server = Server(
-        application,
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.ASGINL,
-        backlog=1024,
-        log_enabled=False,
-        websockets=True,
-    )
+    listeners = _listeners(settings, bridge, application)
     metrics_server, metrics_thread = start_http_server(
         settings.metrics_port, settings.host, registry=metrics.REGISTRY
     )
-    serving = asyncio.create_task(server.serve())
+    serving = [asyncio.create_task(listener.serve()) for listener in listeners]
     if not bridge.keys.roles():
         log.warning("no join key is usable, nobody can open a session", folder=str(settings.keys_dir))
     log.info(
         "serving",
         host=settings.host,
         port=settings.port,
+        tls=settings.tls is not None,
         metrics_port=settings.metrics_port,
         rules_version=bridge.decider.version,
         sequence=bridge.database.last_sequence,
     )
     stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({*serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
     await _drain(bridge, application, settings.drain_seconds)
-    server.stop()  # type: ignore[no-untyped-call]  # granian leaves it untyped
-    await asyncio.wait({serving}, timeout=FLUSH_SECONDS)
+    for listener in listeners:
+        listener.stop()
+    await asyncio.wait(serving, timeout=FLUSH_SECONDS)
     await asyncio.sleep(FLUSH_SECONDS)
     await bridge.close()
     await asyncio.to_thread(metrics_server.shutdown)
     metrics_server.server_close()
     metrics_thread.join(1)
     log.info("stopped", sequence=bridge.database.last_sequence)
+
+
+def _listeners(settings: Settings, bridge: Bridge, application: Application) -> list[Listener]:
+    """The clients' port; and where that is over TLS, one in plain text for probes, which have no certificate."""
+    found = [_listen(application, settings.host, settings.port, "LIGHTHOUSE_PORT", settings.tls)]
+    if settings.tls:
+        probes = Application(bridge, [route for route in ROUTES if route.path in PROBES])
+        found.append(_listen(probes, settings.host, settings.probe_port, "LIGHTHOUSE_PROBE_PORT"))
+    return found
+
+
+def _listen(application: Application, host: str, port: int, name: str, tls: Tls | None = None) -> Listener:
+    _require_free(host, port, name)
+    try:
+        return Listener(application, host, port, tls)
+    except CertificateError as error:
+        raise SettingsError(str(error)) from None
+    except OSError as error:
+        raise _taken(host, port, name, error) from None
 
 
 async def _drain(bridge: Bridge, application: Application, seconds: float) -> None:
@@ -96,6 +110,9 @@ def _require_free(host: str, port: int, name: str) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise SettingsError(
-                f"{name}: cannot listen on {host}:{port} ({error.strerror}); choose another port."
-            ) from None
+            raise _taken(host, port, name, error) from None
+
+
+def _taken(host: str, port: int, name: str, error: OSError) -> SettingsError:
+    why = os.strerror(error.errno) if error.errno else str(error)
+    return SettingsError(f"{name}: cannot listen on {host}:{port} ({why}); choose another port.")

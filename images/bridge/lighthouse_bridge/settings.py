@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .certificate import Tls
 from .environment import SettingsError, read_number, read_optional_path, read_path, read_port
 from .postgres_connection import PostgresSettings
 from .redis_settings import RedisSettings, read_redis_settings
@@ -32,6 +33,9 @@ class Settings:
     host: str = "0.0.0.0"  # noqa: S104 - a pod listens on its own network namespace
     port: int = 8765
     metrics_port: int = 8080
+    # Without it clients speak in plain text. With it probes do, on a port of their own.
+    tls: Tls | None = None
+    probe_port: int = 8766
     log_level: str = "info"
     event_store_path: Path = Path("/var/lib/lighthouse/events.db")
     # Where PostgreSQL is the store; the file above is not used then.
@@ -78,10 +82,13 @@ def read_settings(env: Mapping[str, str]) -> Settings:
     metrics_port = read_port(env, "LIGHTHOUSE_METRICS_PORT", default.metrics_port)
     if port == metrics_port:
         raise SettingsError(f"LIGHTHOUSE_PORT and LIGHTHOUSE_METRICS_PORT are both {port}; choose two ports.")
+    probe_port = read_port(env, "LIGHTHOUSE_PROBE_PORT", default.probe_port)
     return Settings(
         host=host,
         port=port,
         metrics_port=metrics_port,
+        tls=_tls(env),
+        probe_port=probe_port,
         log_level=level,
         event_store_path=read_path(env, "LIGHTHOUSE_EVENT_STORE_PATH", default.event_store_path),
         postgres=_postgres(env),
@@ -155,6 +162,24 @@ def _postgres(env: Mapping[str, str]) -> PostgresSettings | None:
         secret_dir=read_path(env, "LIGHTHOUSE_DATABASE_SECRET_DIR", default.secret_dir),
         tls_dir=read_path(env, "LIGHTHOUSE_DATABASE_TLS_DIR", default.tls_dir),
         retry_seconds=read_number(env, "LIGHTHOUSE_DATABASE_RETRY_SECONDS", default.retry_seconds, 0, 60),
+    )
+
+
+def _tls(env: Mapping[str, str]) -> Tls | None:
+    folder = read_optional_path(env, "LIGHTHOUSE_TLS_DIR")
+    if folder is None:
+        return None
+    default = Tls(folder)
+    clients = env.get("LIGHTHOUSE_TLS_CLIENTS", "any")
+    if clients not in {"any", "verified"}:
+        raise SettingsError(
+            f"LIGHTHOUSE_TLS_CLIENTS is {clients!r}; use verified, if clients must have a certificate, or any."
+        )
+    return Tls(
+        folder,
+        clients == "verified",
+        read_number(env, "LIGHTHOUSE_TLS_RELOAD_SECONDS", default.reload_seconds, 0.1, 3600),
+        read_number(env, "LIGHTHOUSE_TLS_HANDOVER_SECONDS", default.handover_seconds, 0, 3600),
     )
 
 

@@ -7,6 +7,7 @@ import resource
 import secrets
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -44,7 +45,9 @@ class Bridge:
     ) -> None:
         self.folder, self.postgres = folder, postgres
         self.port, self.metrics_port = free_port(), free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.tls = Path(env["LIGHTHOUSE_TLS_DIR"]) if env and "LIGHTHOUSE_TLS_DIR" in env else None
+        self.probe_port = free_port()
+        self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
         self.store = folder / "data" / "events.db"
         self.log = folder / "log"
         (folder / "keys").mkdir(parents=True)
@@ -57,6 +60,7 @@ class Bridge:
             "LIGHTHOUSE_HOST": "127.0.0.1",
             "LIGHTHOUSE_PORT": str(self.port),
             "LIGHTHOUSE_METRICS_PORT": str(self.metrics_port),
+            "LIGHTHOUSE_PROBE_PORT": str(self.probe_port),
             "LIGHTHOUSE_EVENT_STORE_PATH": str(self.store),
             "LIGHTHOUSE_AUTH_SECRET_FILE": str(folder / "auth-secret"),
             "LIGHTHOUSE_KEYS_DIR": str(folder / "keys"),
@@ -70,7 +74,15 @@ class Bridge:
             **(env or {}),
         }
         self.process: subprocess.Popen[bytes] | None = None
-        self.http = httpx.Client(base_url=self.url, timeout=20)
+        self.http = self.client()
+
+    def client(self) -> httpx.Client:
+        """A client of this bridge; over TLS it shows the bridge's own certificate too."""
+        if self.tls is None:
+            return httpx.Client(base_url=self.url, timeout=20)
+        context = ssl.create_default_context(cafile=self.tls / "ca.crt")
+        context.load_cert_chain(self.tls / "tls.crt", self.tls / "tls.key")
+        return httpx.Client(base_url=self.url, timeout=20, verify=context)
 
     def start(self) -> "Bridge":
         """Start the process and wait until it answers."""
@@ -105,7 +117,7 @@ class Bridge:
         self.process.terminate()
         code = self.process.wait(20)
         self.http.close()
-        self.http = httpx.Client(base_url=self.url, timeout=20)
+        self.http = self.client()
         return code
 
     def kill(self) -> None:
@@ -114,7 +126,7 @@ class Bridge:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(20)
         self.http.close()
-        self.http = httpx.Client(base_url=self.url, timeout=20)
+        self.http = self.client()
 
     def join(self, role: str, agent_id: str | None = None, *, shared_key: bool = False) -> "Agent":
         """A session of its own; an expert joins with its own key unless it is to share the role's."""

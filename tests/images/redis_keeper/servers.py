@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import os
 import shutil
@@ -11,20 +10,15 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from lighthouse_redis_keeper.errors import NodeError
 from lighthouse_redis_keeper.keeper import Keeper
 from lighthouse_redis_keeper.planner import Target
 from lighthouse_redis_keeper.server import Server
 from lighthouse_redis_keeper.settings import Access, KeeperSettings
+from tests.images.certificates import certificate, new_authority
 from tests.images.redis_program import redis_server
 
 if TYPE_CHECKING:
@@ -44,60 +38,6 @@ def wait_for(holds: Callable[[], bool], what: str, seconds: float = 60) -> float
         assert time.monotonic() - begin < seconds, f"not within {seconds:g} s: {what}"
         time.sleep(0.1)
     return time.monotonic() - begin
-
-
-def certificate(
-    folder: Path,
-    addresses: list[str],
-    authority: tuple[x509.Certificate, ec.EllipticCurvePrivateKey],
-    hosts: list[str] | None = None,
-) -> int:
-    """Write a server's certificate and key; returns its serial number."""
-    ca, ca_key = authority
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(tz=datetime.UTC)
-    names: list[x509.GeneralName] = [x509.IPAddress(ip_address(address)) for address in addresses]
-    names += [x509.DNSName(host) for host in hosts or []]
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis")]))
-        .issuer_name(ca.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    for name, content in (
-        ("tls.key", secret),
-        ("tls.crt", made.public_bytes(serialization.Encoding.PEM)),
-        ("ca.crt", ca.public_bytes(serialization.Encoding.PEM)),
-    ):
-        (folder / name).write_bytes(content)
-    return made.serial_number
-
-
-def new_authority() -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """An authority that signs certificates."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
-    now = datetime.datetime.now(tz=datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    return made, key
 
 
 def free_port() -> int:

@@ -17,7 +17,7 @@ from ci.console import Steps
 from ci.release import CHART, Cluster, install, local_values
 from ci.settings import KUBECONFIG, NAMESPACE, RELEASE
 from ci.toolchain import CLUSTER_TOOLS, bin_folder, go_tool, helm_and_kubectl
-from tests.images.redis_keeper.servers import certificate, new_authority
+from tests.images.certificates import certificate, new_authority
 from tests.live.support import PAUSE, Container, component, pods
 from tests.production.postgres import faults
 from tests.production.reports import Report
