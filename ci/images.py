@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # What runs without further values.
 PRODUCT = {
     "bridge": ("images/bridge", "policies/rules", "policies/patterns"),
-    "fuse-csi": ("images/fuse-csi",),
+    "fuse-csi": ("images/fuse-csi", "images/agent/lighthouse_agent/bridge_pool.py"),
     "agent": ("images/agent", "images/bridge/lighthouse_bridge/decisions"),
 }
 REDIS = {name: (f"images/{name}",) for name in ("redis", "redis-exporter", "redis-keeper")}

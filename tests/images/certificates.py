@@ -67,3 +67,28 @@ def new_authority() -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         .sign(key, hashes.SHA256())
     )
     return made, key
+
+
+class MountedSecret:
+    """A folder as kubelet mounts a Secret: all files change at one moment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "tls"
+        self.folder.mkdir()
+        self.authority = new_authority()
+        self._version = 0
+        for name in ("tls.crt", "tls.key", "ca.crt"):
+            (self.folder / name).symlink_to(f"..data/{name}")
+
+    def renew(self, **broken: bytes) -> int:
+        """Put a new certificate there, or with `broken` these files of it; returns its serial number."""
+        self._version += 1
+        version = self.folder / f"..{self._version}"
+        version.mkdir()
+        serial = certificate(version, ["127.0.0.1"], self.authority)
+        for name, content in broken.items():
+            (version / name.replace("_", ".")).write_bytes(content)
+        link = self.folder / "..new"
+        link.symlink_to(version.name)
+        link.rename(self.folder / "..data")
+        return serial

@@ -22,6 +22,7 @@ from lighthouse_agent.answers import (
     WorkAnswer,
     WorkItem,
 )
+from lighthouse_agent.bridge_pool import BridgePool, TlsFilesError
 from lighthouse_agent.errors import (
     BridgeMalformedError,
     BridgeRefusedError,
@@ -76,7 +77,7 @@ class BridgeClient:
         self._timeout = timeout
         self._tokens = tokens if tokens is not None else MemoryTokens()
         self._observe = observe
-        self._pool = urllib3.PoolManager(retries=False)
+        self._pool = BridgePool(settings.tls_dir, retries=False)
         self._secrets: tuple[str, ...] = ()
 
     @property
@@ -369,6 +370,8 @@ def _cause(error: Exception) -> str:
     for kind, cause in _CAUSES.items():
         if isinstance(error, kind):
             return cause
+    if isinstance(error, TlsFilesError):
+        return str(error)
     # "… object at 0x7f…: Failed to establish a new connection: [Errno 111] Connection refused"
     return one_line(str(error).rpartition("] ")[2] or type(error).__name__)
 

@@ -13,7 +13,14 @@ from lighthouse_agent.hook import main as run_hook
 from lighthouse_agent.load import send
 from lighthouse_agent.plan import Plan, compare
 from lighthouse_agent.progress import Progress, mebibytes
-from lighthouse_agent.settings import DEFAULT_KEY_FILE, BridgeSettings, agent_id, bridge_url, run_settings
+from lighthouse_agent.settings import (
+    DEFAULT_KEY_FILE,
+    BridgeSettings,
+    agent_id,
+    bridge_tls_dir,
+    bridge_url,
+    run_settings,
+)
 from lighthouse_agent.source import Source, read_tree, show
 
 _LOAD_TIMEOUT = 60.0
@@ -62,7 +69,7 @@ def run() -> None:
 @click.option("--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True, metavar="SECONDS")
 def wait_ready(url: str | None, timeout: float) -> None:
     """Wait until the bridge takes work."""
-    settings = BridgeSettings(bridge_url(url), "nobody", Path(DEFAULT_KEY_FILE))
+    settings = BridgeSettings(bridge_url(url), "nobody", Path(DEFAULT_KEY_FILE), bridge_tls_dir())
     client = BridgeClient(settings, timeout=5.0)
     deadline = time.monotonic() + timeout
     while True:
@@ -103,7 +110,9 @@ def load(
 
     In a git work tree its tracked files and the untracked that are not ignored are loaded, elsewhere all.
     """
-    settings = BridgeSettings(bridge_url(url), agent_id(agent, source="--agent-id"), key_file)
+    settings = BridgeSettings(
+        bridge_url(url), agent_id(agent, source="--agent-id"), key_file, bridge_tls_dir()
+    )
     progress = Progress(sys.stderr)
     source = read_tree(path, all_files=all_files, report=lambda n, size: progress.show("Reading", n, size))
     for line in source.skipped:

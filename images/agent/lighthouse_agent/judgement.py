@@ -11,7 +11,7 @@ from lighthouse_agent.answers import Verdict
 from lighthouse_agent.client import BridgeClient
 from lighthouse_agent.dialects import EVENTS, UntranslatableError, project_root, translate, within_project
 from lighthouse_agent.errors import AgentError, SettingsError, one_line
-from lighthouse_agent.settings import DEFAULT_KEY_FILE, BridgeSettings, agent_id, bridge_url
+from lighthouse_agent.settings import DEFAULT_KEY_FILE, BridgeSettings, agent_id, bridge_tls_dir, bridge_url
 from lighthouse_agent.tokens import FileTokens, MemoryTokens, private_folder
 
 MAX_INPUT_BYTES = 1024 * 1024
@@ -164,6 +164,7 @@ def _ask(call: ToolCall, env: Mapping[str, str], timeout: float) -> Verdict:
         url=bridge_url(env.get("LIGHTHOUSE_BRIDGE_URL")),
         agent_id=call.agent_id,
         key_file=Path(env.get("LIGHTHOUSE_KEY_FILE") or DEFAULT_KEY_FILE),
+        tls_dir=bridge_tls_dir(env),
     )
     folder = private_folder(env)
     tokens = MemoryTokens() if folder is None else FileTokens(folder, settings)

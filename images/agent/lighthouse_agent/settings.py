@@ -23,6 +23,8 @@ class BridgeSettings(msgspec.Struct, frozen=True):
     url: str
     agent_id: str
     key_file: Path
+    # A folder with ca.crt, and tls.crt and tls.key if the bridge asks for a certificate; read again when they change.
+    tls_dir: Path | None = None
 
 
 class RunSettings(msgspec.Struct, frozen=True):
@@ -62,6 +64,14 @@ def bridge_url(value: str | None) -> str:
     return value.rstrip("/")
 
 
+def bridge_tls_dir(env: Mapping[str, str] = os.environ) -> Path | None:
+    """The folder of LIGHTHOUSE_BRIDGE_TLS_DIR; raises SettingsError unless it is absolute."""
+    value = env.get("LIGHTHOUSE_BRIDGE_TLS_DIR")
+    if value and not value.startswith("/"):
+        raise SettingsError(f"LIGHTHOUSE_BRIDGE_TLS_DIR {value!r} is not absolute; write the whole path.")
+    return Path(value) if value else None
+
+
 def agent_id(value: str | None, *, source: str) -> str:
     """An agent id that fits a session token; `source` names where the value came from."""
     if not value:
@@ -81,6 +91,7 @@ def run_settings(env: Mapping[str, str] = os.environ) -> RunSettings:
             url=bridge_url(env.get("LIGHTHOUSE_BRIDGE_URL")),
             agent_id=agent_id(env.get("LIGHTHOUSE_AGENT_ID"), source="LIGHTHOUSE_AGENT_ID"),
             key_file=Path(env.get("LIGHTHOUSE_KEY_FILE") or DEFAULT_KEY_FILE),
+            tls_dir=bridge_tls_dir(env),
         ),
         agent_type=_agent_type(env.get("LIGHTHOUSE_AGENT_TYPE")),
         capabilities=_capabilities(env.get("LIGHTHOUSE_AGENT_CAPABILITIES", "")),

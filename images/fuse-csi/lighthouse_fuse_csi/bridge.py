@@ -13,6 +13,8 @@ import msgspec
 import structlog
 import urllib3
 
+from lighthouse_agent.bridge_pool import BridgePool
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -69,7 +71,7 @@ class Bridge:
     def __init__(self, settings: SidecarSettings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._pool = urllib3.PoolManager(num_pools=2, maxsize=16, retries=False)
+        self._pool = BridgePool(settings.tls, num_pools=2, maxsize=16, retries=False)
         self._token = ""
         self._token_lock = Lock()
         self._failures = 0

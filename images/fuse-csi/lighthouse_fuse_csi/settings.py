@@ -43,6 +43,7 @@ class SidecarSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of the sidecar. Times are in seconds, sizes in bytes."""
 
     bridge_url: str
+    tls: Path | None
     agent_id: str
     key_file: Path
     control: Path
@@ -89,6 +90,9 @@ def sidecar_settings(environment: Mapping[str, str]) -> SidecarSettings:
     mebi = 1 << 20
     return SidecarSettings(
         bridge_url=url,
+        tls=_path(environment, "LIGHTHOUSE_BRIDGE_TLS_DIR", "")
+        if environment.get("LIGHTHOUSE_BRIDGE_TLS_DIR")
+        else None,
         agent_id=agent,
         key_file=_path(environment, "LIGHTHOUSE_KEY_FILE", "/etc/lighthouse/key/key"),
         control=_path(environment, "LIGHTHOUSE_CONTROL_DIR", "/run/lighthouse-control"),

@@ -19,45 +19,20 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.images.bridge.support import Bridge
-from tests.images.certificates import certificate, new_authority
+from tests.images.certificates import MountedSecret, certificate, new_authority
 
 Start = Callable[..., Bridge]
 QUICK = {"LIGHTHOUSE_TLS_RELOAD_SECONDS": "0.1", "LIGHTHOUSE_TLS_HANDOVER_SECONDS": "1"}
 
 
-class Secret:
-    """A folder as kubelet mounts a Secret: all files change at one moment."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "tls"
-        self.folder.mkdir()
-        self.authority = new_authority()
-        self._version = 0
-        for name in ("tls.crt", "tls.key", "ca.crt"):
-            (self.folder / name).symlink_to(f"..data/{name}")
-
-    def renew(self, **broken: bytes) -> int:
-        """Put a new certificate there, or with `broken` these files of it; returns its serial number."""
-        self._version += 1
-        version = self.folder / f"..{self._version}"
-        version.mkdir()
-        serial = certificate(version, ["127.0.0.1"], self.authority)
-        for name, content in broken.items():
-            (version / name.replace("_", ".")).write_bytes(content)
-        link = self.folder / "..new"
-        link.symlink_to(version.name)
-        link.rename(self.folder / "..data")
-        return serial
-
-
 @pytest.fixture
-def secret(tmp_path: Path) -> Secret:
-    made = Secret(tmp_path)
+def secret(tmp_path: Path) -> MountedSecret:
+    made = MountedSecret(tmp_path)
     made.renew()
     return made
 
 
-def started(start: Start, secret: Secret, **env: str) -> Bridge:
+def started(start: Start, secret: MountedSecret, **env: str) -> Bridge:
     return start(LIGHTHOUSE_TLS_DIR=str(secret.folder), **{**QUICK, **env})
 
 
@@ -111,7 +86,9 @@ def load(bridge: Bridge, threads: int = 4) -> Iterator[tuple[list[int], list[str
             thread.join()
 
 
-def test_over_tls_clients_are_served_and_plain_text_is_not(start_bridge: Start, secret: Secret) -> None:
+def test_over_tls_clients_are_served_and_plain_text_is_not(
+    start_bridge: Start, secret: MountedSecret
+) -> None:
     own = started(start_bridge, secret)
     assert own.join("builder").validate("ls")["approved"] is True
     with pytest.raises(httpx.HTTPError):
@@ -121,7 +98,7 @@ def test_over_tls_clients_are_served_and_plain_text_is_not(start_bridge: Start, 
 
 
 def test_probes_have_a_port_in_plain_text_and_nothing_else_is_there(
-    start_bridge: Start, secret: Secret
+    start_bridge: Start, secret: MountedSecret
 ) -> None:
     own = started(start_bridge, secret)
     plain = f"http://127.0.0.1:{own.probe_port}"
@@ -136,7 +113,7 @@ def test_probes_have_a_port_in_plain_text_and_nothing_else_is_there(
 
 @pytest.mark.heavy
 def test_a_new_certificate_is_shown_without_a_failed_request_and_without_a_restart(
-    start_bridge: Start, secret: Secret
+    start_bridge: Start, secret: MountedSecret
 ) -> None:
     own = started(start_bridge, secret)
     process = own.pid
@@ -157,7 +134,7 @@ def test_a_new_certificate_is_shown_without_a_failed_request_and_without_a_resta
 
 @pytest.mark.heavy
 def test_a_stream_goes_on_over_a_change_and_a_socket_is_asked_to_come_anew(
-    start_bridge: Start, secret: Secret
+    start_bridge: Start, secret: MountedSecret
 ) -> None:
     own = started(start_bridge, secret)
     builder = own.join("builder")
@@ -193,7 +170,7 @@ def test_a_stream_goes_on_over_a_change_and_a_socket_is_asked_to_come_anew(
 
 
 def test_with_verified_clients_only_those_of_the_authority_are_served(
-    start_bridge: Start, secret: Secret, tmp_path: Path
+    start_bridge: Start, secret: MountedSecret, tmp_path: Path
 ) -> None:
     own = started(start_bridge, secret, LIGHTHOUSE_TLS_CLIENTS="verified")
     assert own.http.get("/health").status_code == 200
@@ -209,7 +186,7 @@ def test_with_verified_clients_only_those_of_the_authority_are_served(
     assert httpx.get(f"http://127.0.0.1:{own.probe_port}/health").status_code == 200
 
 
-def test_another_authority_takes_over_as_well(start_bridge: Start, secret: Secret) -> None:
+def test_another_authority_takes_over_as_well(start_bridge: Start, secret: MountedSecret) -> None:
     own = started(
         start_bridge, secret, LIGHTHOUSE_TLS_CLIENTS="verified", LIGHTHOUSE_TLS_HANDOVER_SECONDS="0"
     )
@@ -227,7 +204,9 @@ def test_another_authority_takes_over_as_well(start_bridge: Start, secret: Secre
         assert client.get("/health").status_code == 200
 
 
-def test_a_broken_certificate_leaves_the_former_and_is_reported(start_bridge: Start, secret: Secret) -> None:
+def test_a_broken_certificate_leaves_the_former_and_is_reported(
+    start_bridge: Start, secret: MountedSecret
+) -> None:
     serial = secret.renew()
     own = started(start_bridge, secret)
     for broken in ({"tls_key": b"nonsense"}, {"tls_crt": b""}):
@@ -253,7 +232,7 @@ def test_a_broken_certificate_leaves_the_former_and_is_reported(start_bridge: St
     ],
 )
 def test_what_cannot_be_used_is_refused_at_start(
-    env: dict[str, str], words: list[str], secret: Secret, tmp_path: Path
+    env: dict[str, str], words: list[str], secret: MountedSecret, tmp_path: Path
 ) -> None:
     own = Bridge(tmp_path / "state", {"LIGHTHOUSE_TLS_DIR": str(secret.folder)})
     done = subprocess.run(

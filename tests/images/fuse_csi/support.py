@@ -57,7 +57,8 @@ def eventually(check: Callable[[], Any], seconds: float = 10, what: str = "") ->
 
 def environment(folder: str, extra: Mapping[str, str]) -> dict[str, str]:
     """A bare environment in which `python -m` finds the image's package."""
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY / "images" / folder), **extra}
+    path = os.pathsep.join(str(REPOSITORY / "images" / name) for name in (folder, "agent"))
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": path, **extra}
 
 
 class Program:

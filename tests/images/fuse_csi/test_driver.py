@@ -16,7 +16,7 @@ import pytest
 
 from ci.monitoring.processes import process
 from lighthouse_fuse_csi.stubs import csi_pb2 as csi
-from tests.images.fuse_csi.support import DRIVER, HTTP, REPOSITORY, eventually
+from tests.images.fuse_csi.support import DRIVER, HTTP, REPOSITORY, environment, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -246,7 +246,7 @@ def test_wrong_settings_end_the_program_with_one_sentence(
 ) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "lighthouse_fuse_csi", *arguments],
-        env={"PYTHONPATH": str(REPOSITORY / "images" / "fuse-csi"), **env},
+        env=environment("fuse-csi", env),
         capture_output=True,
         text=True,
         check=False,

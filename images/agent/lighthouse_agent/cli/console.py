@@ -16,7 +16,7 @@ from rich.text import Text
 
 from lighthouse_agent.client import BridgeClient
 from lighthouse_agent.errors import one_line
-from lighthouse_agent.settings import BridgeSettings, agent_id, bridge_url
+from lighthouse_agent.settings import BridgeSettings, agent_id, bridge_tls_dir, bridge_url
 from lighthouse_agent.tokens import FileTokens, MemoryTokens, private_folder
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -35,7 +35,7 @@ class Access(msgspec.Struct, frozen=True):
     def client(self, timeout: float = 10.0) -> Iterator[BridgeClient]:
         """A client; its session is kept in a private file for the next command. Raises SettingsError."""
         name = agent_id(self.agent or getpass.getuser(), source="--agent-id")
-        settings = BridgeSettings(bridge_url(self.url), name, self.key_file)
+        settings = BridgeSettings(bridge_url(self.url), name, self.key_file, bridge_tls_dir())
         folder = private_folder()
         tokens = MemoryTokens() if folder is None else FileTokens(folder, settings)
         client = BridgeClient(settings, timeout=timeout, tokens=tokens)
