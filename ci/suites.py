@@ -14,6 +14,8 @@ from ci.operators import install as operator_installs
 from ci.settings import LOCK, ROOT
 
 PRODUCTION = ROOT / "tests" / "production"
+# Suites that build images, wait for operators or break servers again and again, within one test.
+PATIENT = "--timeout=3600"
 
 
 @click.command()
@@ -40,7 +42,7 @@ def test_scan() -> None:
     with Steps() as steps:
         helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
         toolchain.go_tool(toolchain.TRIVY, steps)
-    raise SystemExit(proofs.pytest(["tests/scan", "-m", "scan"], helm=helm, helm3=helm_3, live=False))
+    raise SystemExit(proofs.pytest(["tests/scan", "-m", "scan", PATIENT], helm=helm, helm3=helm_3, live=False))
 
 
 @click.command()
@@ -52,7 +54,7 @@ def test_release() -> None:
         helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
         for tool in (toolchain.TRIVY, toolchain.REGISTRY, toolchain.CRANE):
             toolchain.go_tool(tool, steps)
-    raise SystemExit(proofs.pytest(["tests/release"], helm=helm, helm3=helm_3, live=False))
+    raise SystemExit(proofs.pytest(["tests/release", PATIENT], helm=helm, helm3=helm_3, live=False))
 
 
 @click.command()
@@ -81,7 +83,7 @@ def test_replicas(nodes: int) -> None:
         ctr = local.programs(steps) / "ctr"
         for node in lifecycle.current():
             image_builds.import_into(ctr, nodes_module.socket(node), [stores])
-    arguments = ["tests/live/test_replicas.py", "-m", "replicas", "--stores-image", stores.reference]
+    arguments = ["tests/live/test_replicas.py", "-m", "replicas", "--stores-image", stores.reference, PATIENT]
     raise SystemExit(proofs.pytest(arguments, helm=helm, helm3=helm_3, live=True))
 
 
@@ -101,7 +103,7 @@ def test_production(nodes: int, part: str) -> None:
         if part in {"", "postgres"}:
             operator_installs.install_local(steps, cluster, local.programs(steps))
     folder = str((PRODUCTION / part).relative_to(ROOT))
-    raise SystemExit(proofs.pytest([folder], helm=cluster.tools, helm3=helm_3, live=True))
+    raise SystemExit(proofs.pytest([folder, PATIENT], helm=cluster.tools, helm3=helm_3, live=True))
 
 
 @click.command()
