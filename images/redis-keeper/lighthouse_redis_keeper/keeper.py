@@ -14,7 +14,7 @@ from lighthouse_redis_keeper.actions import Action, ClaimSlots, Move
 from lighthouse_redis_keeper.commands import commands, described
 from lighthouse_redis_keeper.errors import NodeError
 from lighthouse_redis_keeper.mover import Mover
-from lighthouse_redis_keeper.planner import Situation, Target, is_whole, plan
+from lighthouse_redis_keeper.planner import Situation, Target, has_shape, is_whole, plan
 from lighthouse_redis_keeper.server import Server
 from lighthouse_redis_keeper.topology import ordinal_of
 
@@ -92,7 +92,7 @@ class Keeper:
         self._whole_since: float | None = None
         self.situation = Situation(settings.target, {})
         self.done = False
-        """Whether the last step found the cluster whole and nothing to do."""
+        """Whether the last step found the cluster whole, in its shape, and nothing to do."""
         self.steps = 0
 
     def step(self) -> list[Action]:
@@ -106,7 +106,7 @@ class Keeper:
                 self._act(action)
             except NodeError as error:
                 log.warning("a step failed", step=type(action).__name__, error=str(error))
-        self.done = not actions and is_whole(self.situation)
+        self.done = not actions and is_whole(self.situation) and has_shape(self.situation)
         self.steps += 1
         return actions
 

@@ -139,20 +139,21 @@ def is_whole(situation: Situation) -> bool:
     )
 
 
+def has_shape(situation: Situation) -> bool:
+    """Whether exactly as many pods hold slots as should, none of them leaves, and each has its replicas."""
+    target = situation.target
+    held = [pod for pod, slots in situation.held.items() if slots]
+    return (
+        len(held) == target.primaries
+        and max(held) < target.size
+        and all(len(_staying(situation, pod)) >= target.replicas for pod in held)
+    )
+
+
 def is_drained(situation: Situation) -> bool:
     """Whether nothing of the cluster would be missed if the leaving pods stopped."""
-    staying = {p: v for p, v in situation.views.items() if p < situation.target.size}
-    held = {p: slots for p, slots in situation.held.items() if slots}
-    return (
-        is_whole(situation)
-        and held.keys() <= staying.keys()
-        and len(held) == situation.target.primaries
-        and sum(map(len, held.values())) == SLOTS
-        and all(
-            len([p for p in situation.followers(pod) if p in staying]) >= situation.target.replicas
-            for pod in held
-        )
-    )
+    served = sum(map(len, situation.held.values()))
+    return is_whole(situation) and has_shape(situation) and served == SLOTS
 
 
 def _meet(situation: Situation) -> list[Action]:
@@ -239,7 +240,8 @@ def _finish(situation: Situation) -> list[Action]:
     moves: dict[tuple[int, int], set[int]] = {}
     close: dict[int, set[int]] = {}
     for pod, view in situation.views.items():
-        for between in view.me.open_slots:
+        # Valkey tells replicas of open slots too; only primaries can end a migration.
+        for between in () if view.me.primary else view.me.open_slots:
             other = situation.pod_of.get(between.other)
             source, target = (other, pod) if between.importing else (pod, other)
             if between.slot not in owner:

@@ -22,7 +22,7 @@ from lighthouse_redis_keeper.actions import (
 )
 from lighthouse_redis_keeper.commands import commands
 from lighthouse_redis_keeper.placement import spread, together
-from lighthouse_redis_keeper.planner import Situation, Target, is_drained, is_whole, plan
+from lighthouse_redis_keeper.planner import Situation, Target, has_shape, is_drained, is_whole, plan
 from lighthouse_redis_keeper.topology import (
     SLOTS,
     Member,
@@ -254,6 +254,41 @@ def test_an_open_slot_is_moved_to_its_end_and_one_that_nobody_gives_is_closed() 
     assert plan(model.situation(Target(3, 1))) == [Move(source, target, slots)]
     model.node(source).open_slots = (OpenSlot(min(slots), importing=False, other="unknown"),)
     assert plan(model.situation(Target(3, 1))) == [Close(source, slots)]
+
+
+def test_what_a_replica_says_of_open_slots_is_left_to_its_primary() -> None:
+    # Valkey tells replicas too, which refuse to move or close a slot.
+    model, source, target = settled()
+    slots = model.open(source, target)
+    situation = model.situation(Target(3, 1))
+    for pod in (source, target):
+        (replica,) = situation.followers(pod)
+        model.node(replica).open_slots = model.node(pod).open_slots
+    model.node(situation.followers(target)[0]).open_slots = (
+        OpenSlot(min(slots), importing=True, other=model.pods[source]),
+    )
+    assert plan(model.situation(Target(3, 1))) == [Move(source, target, slots)]
+
+
+def test_a_cluster_with_an_empty_extra_primary_has_not_its_shape() -> None:
+    model, primary, _ = settled()
+    situation = model.situation(Target(3, 1))
+    assert is_whole(situation)
+    assert has_shape(situation)
+    (replica,) = situation.followers(primary)
+    model.node(replica).primary = ""
+    situation = model.situation(Target(3, 1))
+    assert is_whole(situation), "every slot is served, and every replica follows"
+    assert not has_shape(situation)
+
+
+def test_a_cluster_whose_slots_are_on_pods_that_leave_has_not_its_shape() -> None:
+    model = Model(10)
+    model.settle(Target(5, 1))
+    assert has_shape(model.situation(Target(5, 1)))
+    assert not has_shape(model.situation(Target(3, 1)))
+    model.settle(Target(3, 1))
+    assert has_shape(model.situation(Target(3, 1)))
 
 
 def unheard(situation: Situation, pod: int, source: int) -> Situation:
