@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lighthouse_harness.alerts import alert_thresholds, alerts
+from lighthouse_harness.documents import thaw
 from lighthouse_harness.manifests import merge
 from lighthouse_harness.render import RenderError
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 RUNBOOKS = CHART.parents[1] / "docs" / "runbooks"
 THRESHOLDS = "redis.monitoring.thresholds"
 TABLE = {
+    "RedisNodeDown": f"{THRESHOLDS}.nodesAway",
+    "RedisKeeperDown": f"{THRESHOLDS}.keepers",
+    "RedisNotHealing": f"{THRESHOLDS}.whole",
     "RedisSlotsUnserved": f"{THRESHOLDS}.slots",
     "RedisReplicasMissing": f"{THRESHOLDS}.replicas",
     "RedisMemoryHigh": f"{THRESHOLDS}.memory",
@@ -29,8 +33,6 @@ TABLE = {
     "RedisConnectionsHigh": f"{THRESHOLDS}.connections",
     "RedisPersistenceFailing": f"{THRESHOLDS}.unwritable",
 }
-WITHOUT_THRESHOLD = {"RedisNodeDown"}
-"""A node answers or it does not."""
 
 
 def rendered(renderer: Renderer, values: dict[str, Any] | None = None) -> Render:
@@ -102,10 +104,8 @@ def test_the_bridge_may_do_what_its_page_says() -> None:
 def test_each_alert_compares_with_its_value_and_has_a_runbook(renderer: Renderer, prove: Prover) -> None:
     render = rendered(renderer)
     found = [alert for alert in alerts(render) if alert.object.name == "lighthouse-redis"]
-    assert {alert.name for alert in found} == TABLE.keys() | WITHOUT_THRESHOLD
-    verdict = alert_thresholds(render, TABLE)
-    left = [f for f in verdict.findings if not (f.check == "alert/table" and f.observed in WITHOUT_THRESHOLD)]
-    assert left == []
+    assert {alert.name for alert in found} == TABLE.keys()
+    assert alert_thresholds(render, TABLE).findings == ()
     for alert in found:
         page = RUNBOOKS / f"{alert.name}.md"
         headings = re.findall(r"^#+ (.*)$", page.read_text().replace("```sh\n#", ""), re.MULTILINE)
@@ -152,3 +152,48 @@ def test_no_probe_opens_a_connection_without_tls(renderer: Renderer) -> None:
     probes = {name: probe for name, probe in redis.items() if name.endswith("Probe")}
     assert probes.keys() == {"startupProbe", "livenessProbe", "readinessProbe"}
     assert {name for name, probe in probes.items() if "exec" not in probe} == set()
+
+
+def test_a_keeper_leaves_a_lost_machine_within_seconds_and_nodes_wait_for_theirs(renderer: Renderer) -> None:
+    own = {"key": "data", "operator": "Exists"}
+    render = rendered(renderer, {"keeper": {"goneSeconds": 7}, "tolerations": [own]})
+    (keeper,) = (item for item in render.select("Deployment") if item.name == "lighthouse-redis-keeper")
+    (nodes,) = (item for item in render.select("StatefulSet") if item.name == "lighthouse-redis")
+    path = "spec.template.spec.tolerations"
+    assert thaw(nodes.at(path)) == [own], "a node's volume is on its machine"
+    assert thaw(keeper.at(path)) == [
+        own,
+        *(
+            {
+                "key": f"node.kubernetes.io/{state}",
+                "operator": "Exists",
+                "effect": "NoExecute",
+                "tolerationSeconds": 7,
+            }
+            for state in ("not-ready", "unreachable")
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "exporter", "monitors", "told"),
+    [
+        ("cluster", True, {"lighthouse-redis", "lighthouse-redis-keeper"}, TABLE.keys()),
+        ("cluster", False, {"lighthouse-redis-keeper"}, {"RedisKeeperDown", "RedisNotHealing"}),
+        (
+            "standalone",
+            True,
+            {"lighthouse-redis"},
+            TABLE.keys()
+            - {"RedisKeeperDown", "RedisNotHealing", "RedisSlotsUnserved", "RedisReplicasMissing"},
+        ),
+        ("standalone", False, set[str](), set[str]()),
+    ],
+)
+def test_who_runs_is_scraped_and_has_alerts(
+    mode: str, exporter: bool, monitors: set[str], told: set[str], renderer: Renderer
+) -> None:
+    render = rendered(renderer, {"mode": mode, "exporter": {"enabled": exporter}})
+    made = {item.name for item in render.select("PodMonitor", may_be_empty=True)}
+    assert {name for name in made if name.startswith("lighthouse-redis")} == monitors
+    assert {alert.name for alert in alerts(render) if alert.object.name == "lighthouse-redis"} == told
