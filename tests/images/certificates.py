@@ -50,15 +50,15 @@ def certificate(
     return made.serial_number
 
 
-def new_authority() -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+def new_authority(name: str = "tests") -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     """An authority that signs certificates."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(tz=datetime.UTC)
     made = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(subject)
+        .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
@@ -67,6 +67,12 @@ def new_authority() -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         .sign(key, hashes.SHA256())
     )
     return made, key
+
+
+def trust(folder: Path, *authorities: tuple[x509.Certificate, ec.EllipticCurvePrivateKey]) -> None:
+    """Let a folder's ca.crt hold these authorities."""
+    shown = [ca.public_bytes(serialization.Encoding.PEM) for ca, _ in authorities]
+    (folder / "ca.crt").write_bytes(b"".join(shown))
 
 
 class MountedSecret:

@@ -70,6 +70,7 @@ class Site:
     folder: Path
     size: int = 6
     places: int = 3
+    clustered: bool = True
     port: int = field(default_factory=free_port)
     generation: dict[int, int] = field(default_factory=dict)
     processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -124,6 +125,8 @@ class Site:
                 "masteruser": "replication", "masterauth": self._password("replication"),
                 "syslog-ident": f"machine-{pod % self.places}", "repl-diskless-sync-delay": 0,
             }  # fmt: skip
+            if not self.clustered:
+                options = {n: v for n, v in options.items() if not n.startswith(("cluster-", "tls-cluster"))}
             words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
             with (self.folder / f"log-{pod}").open("ab") as log:
                 self.processes[pod] = subprocess.Popen([program, *words], stdout=log, stderr=log)

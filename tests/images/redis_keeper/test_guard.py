@@ -34,7 +34,7 @@ def guard(site: Site, pod: int) -> Guard:
         rules=site.rules,
         certificates=site.tls,
         signals=signals,
-        clustered=True,
+        clustered=site.clustered,
         handover_seconds=10,
     )
     return Guard(settings, site.address(pod))

@@ -17,7 +17,7 @@ from ci.console import Steps
 from ci.release import CHART, Cluster, install, local_values
 from ci.settings import KUBECONFIG, NAMESPACE, RELEASE
 from ci.toolchain import CLUSTER_TOOLS, bin_folder, go_tool, helm_and_kubectl
-from tests.images.certificates import certificate, new_authority
+from tests.images.certificates import certificate, new_authority, trust
 from tests.live.support import PAUSE, Container, component, pods
 from tests.production.postgres import faults
 from tests.production.reports import Report
@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+
 PROFILE = CHART / "profiles" / "production-small.yaml"
 ALONE = {name: {"enabled": False} for name in ("agents", "fuse-csi")}
 NAME = f"{RELEASE}-redis"
 DOMAIN = f"{NAME}-nodes.{NAMESPACE}.svc.cluster.local"
 USERS = ("bridge", "exporter", "keeper", "replication")
 NODES = f"{component('redis')},lighthouse.dev/role=node"
+KEEPER = f"{component('redis')},lighthouse.dev/role=keeper"
 
 
 @pytest.fixture(scope="session")
@@ -74,10 +78,11 @@ class Release:
         """Write the Secret of passwords."""
         self.put_secret("redis-users", {name: text.encode() for name, text in self.passwords.items()})
 
-    def put_certificate(self) -> int:
-        """Write a new certificate into its Secret; returns its serial number."""
+    def put_certificate(self, *trusted: tuple[x509.Certificate, ec.EllipticCurvePrivateKey]) -> int:
+        """Write a new certificate into its Secret, with these authorities or its own; returns its serial number."""
         names = [f"*.{DOMAIN}", f"{NAME}.{NAMESPACE}.svc.cluster.local"]
         serial = certificate(self.folder, ["127.0.0.1"], self.authority, names)
+        trust(self.folder, *(trusted or (self.authority,)))
         files = {name: (self.folder / name).read_bytes() for name in ("tls.crt", "tls.key", "ca.crt")}
         self.put_secret("redis-certificate", files)
         return serial

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tests.production.reports import Report
 
 SLOTS = 16384
+SECOND_OF_WRITES = 34
+"""How many writes the client can have made in a second: one every 30 ms."""
 Line = dict[str, Any]
 
 
@@ -91,6 +93,13 @@ class Event:
         """The kinds of the client's errors."""
         return {name for line in self.load.since(self.began) for name in line.get("errors", ())}
 
+    def lost(self) -> int:
+        """How many acknowledged writes cannot be read any more; the load must have ended."""
+        last = self.load.lines[-1]
+        assert last.get("lost") is not None, f"the client could not read what it had written: {last}"
+        assert last["written"] > 0, "nothing was written"
+        return int(last["lost"])
+
     def errors(self) -> tuple[int, int, float]:
         """The client's errors, its successes, and the seconds between the first and the last error."""
         lines = [line for line in self.load.since(self.began) if "errors" in line]
@@ -135,7 +144,7 @@ def told(report: Report, what: str, event: Event, whole: float) -> None:
     """Write the row of an event; the load must have ended."""
     errors, done, window = event.errors()
     last = event.load.lines[-1]
-    lost = f"{last['lost']} of {last['written']}" if "lost" in last else "not known"
+    lost = f"{last['lost']} of {last['written']}" if last.get("lost") is not None else "not known"
     report.row(
         what, f"{event.incomplete():.1f}", f"{whole:.1f}", str(errors), f"{window:.1f}", str(done), lost
     )

@@ -42,7 +42,7 @@ while not closed.is_set():
         print(json.dumps({"t": shown, "done": done, "errors": errors}), flush=True)
         done, errors = 0, {}
     time.sleep(0.03)
-lost = []
+lost = None
 for attempt in range(60):
     try:
         client = client or connect()
@@ -50,7 +50,7 @@ for attempt in range(60):
         break
     except FAULTS:
         time.sleep(1)
-print(json.dumps({"t": time.time(), "written": len(written), "lost": len(lost)}), flush=True)
+print(json.dumps({"t": time.time(), "written": len(written), "lost": None if lost is None else len(lost)}), flush=True)
 """
 
 WATCH = """
@@ -58,7 +58,7 @@ import json, sys, threading, time
 from pathlib import Path
 import structlog
 from lighthouse_redis_keeper.keeper import Nodes
-from lighthouse_redis_keeper.planner import Situation, Target, is_whole
+from lighthouse_redis_keeper.planner import Situation, Target, has_shape, is_whole
 from lighthouse_redis_keeper.settings import Access
 
 # What is printed is the answer alone.
@@ -80,7 +80,7 @@ while not closed.is_set():
     follows = {p: situation.pod_of.get(v.me.primary) for p, v in views.items() if v.me.primary}
     print(json.dumps({
         "t": time.time(), "pods": sorted(views), "slots": sum(held.values()) if agreed else 0, "held": held,
-        "whole": is_whole(situation), "follows": follows, "places": {p: v.place for p, v in views.items()},
+        "whole": is_whole(situation) and has_shape(situation), "follows": follows, "places": {p: v.place for p, v in views.items()},
         "ids": {p: v.me.id for p, v in views.items()},
     }), flush=True)
     time.sleep(0.3)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.support import PYTHON, eventually
-from tests.production.redis.conftest import DOMAIN, NAME
+from ci.settings import NAMESPACE
+from tests.images.certificates import new_authority
+from tests.live.support import PYTHON, Container, eventually, pods
+from tests.production.redis.conftest import DOMAIN, KEEPER, NAME
 from tests.production.redis.probe import Event, Program, told, watched
 from tests.production.redis.probes import WATCH
 
 if TYPE_CHECKING:
-    from tests.live.support import Container
     from tests.production.redis.conftest import Release
     from tests.production.reports import Report
 
@@ -21,11 +22,20 @@ pytestmark = pytest.mark.live
 
 SERIAL = """
 import socket, ssl, sys
-context = ssl.create_default_context(cafile="/etc/lighthouse/redis-tls/ca.crt")
+folder = "/etc/lighthouse/redis-tls/"
+def serial(host, port):
+    context = ssl.create_default_context(cafile=folder + "ca.crt")
+    context.load_cert_chain(folder + "tls.crt", folder + "tls.key")  # nodes ask for one on the bus
+    with socket.create_connection((host, port), 3) as plain, context.wrap_socket(plain, server_hostname=host) as s:
+        return int(s.getpeercert()["serialNumber"], 16)
 for host in sys.argv[1:]:
-    with socket.create_connection((host, 6379), 3) as plain, context.wrap_socket(plain, server_hostname=host) as s:
-        print(int(s.getpeercert()["serialNumber"], 16))
+    for port in (6379, 16379):
+        try:
+            print(host, port, serial(host, port))
+        except OSError as error:
+            print(host, port, type(error).__name__)
 """
+AUTHORITY = "print(open('/etc/lighthouse/redis-tls/ca.crt').read().strip())"
 LOGIN = """
 import sys
 from redis import Redis
@@ -66,7 +76,7 @@ def test_three_primaries_become_five_and_three_again(
     assert event.kinds() <= {"AttributeError"}, (
         "redis-py may meet a node that it does not know, and nothing else"
     )
-    assert load.lines[-1]["lost"] == 0
+    assert event.lost() == 0
 
     with watched(beside, release.shape) as (watch, load):
         event = Event(watch, load)
@@ -80,7 +90,29 @@ def test_three_primaries_become_five_and_three_again(
         smaller.close()
         time.sleep(2)
     told(report, "five primaries become three", event, took)
-    assert load.lines[-1]["lost"] == 0
+    assert event.lost() == 0
+
+
+def wait_served(release: Release, serial: int) -> float:
+    """Wait until every node shows this certificate to clients and on the bus; returns how long it took."""
+    guard = release.pod(0, "guard")  # clients may not reach the bus
+    wanted = {f"{host} {port} {serial}" for host in hosts(release) for port in (6379, 16379)}
+    return eventually(
+        lambda: set(guard.output(PYTHON, "-I", "-c", SERIAL, *hosts(release)).splitlines()) == wanted,
+        240,
+        "every node serves the new certificate on both ports",
+    )
+
+
+def wait_trusted(release: Release, *clients: Container) -> None:
+    """Wait until clients have the authorities of the Secret."""
+    wanted = (release.folder / "ca.crt").read_text().strip()
+    for client in clients:
+        eventually(
+            lambda client=client: client.output(PYTHON, "-I", "-c", AUTHORITY).strip() == wanted,  # type: ignore[misc]
+            240,
+            f"{client.pod} has the authorities",
+        )
 
 
 def test_a_new_certificate_is_served_without_a_restart(
@@ -89,16 +121,37 @@ def test_a_new_certificate_is_served_without_a_restart(
     restarts = started(release)
     with watched(beside, release.shape) as (watch, load):
         event = Event(watch, load)
-        serial = release.put_certificate()
-
-        def served() -> set[int]:
-            return set(map(int, beside.output(PYTHON, "-I", "-c", SERIAL, *hosts(release)).split()))
-
-        took = eventually(lambda: served() == {serial}, 240, "every node serves the new certificate")
+        took = wait_served(release, release.put_certificate())
         time.sleep(2)
     told(report, "certificate rotated", event, took)
     assert event.errors()[0] == 0
     assert started(release) == restarts
+
+
+def test_a_new_authority_takes_over_in_three_steps_without_a_restart(
+    release: Release, beside: Container, report: Report
+) -> None:
+    restarts = started(release)
+    (pod,) = pods(release.cluster, NAMESPACE, KEEPER)
+    keeper = Container(release.cluster, NAMESPACE, pod["metadata"]["name"], "keeper")
+    old, new = release.authority, new_authority("tests, the next")
+    with watched(beside, release.shape) as (watch, load):
+        event = Event(watch, load)
+        for signs, trusted in ((old, (old, new)), (new, (old, new)), (new, (new,))):
+            release.authority = signs
+            serial = release.put_certificate(*trusted)
+            wait_served(release, serial)
+            wait_trusted(release, beside, keeper)
+        took = time.time() - event.began
+        time.sleep(2)
+    told(report, "authority of certificates rotated in three steps", event, took)
+    assert event.errors()[0] == 0
+    assert started(release) == restarts
+    # Who connects anew trusts the new one alone, and nodes find each other again.
+    with watched(beside, release.shape) as (watch, load):
+        event = Event(watch, load)
+        release.delete(*release.alive()[:1])
+        event.wait_whole(120, at_least=5)
 
 
 def started(release: Release) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.live.support import eventually
 from tests.production.redis.conftest import NODES
-from tests.production.redis.probe import Event, kill_a_primary, told, watched
+from tests.production.redis.probe import SECOND_OF_WRITES, Event, kill_a_primary, told, watched
 
 if TYPE_CHECKING:
     from tests.live.support import Container
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.live
 WHOLE_SECONDS = 60.0
 
 
+@pytest.mark.proves(20, level="running")
 def test_the_cluster_is_whole_with_every_replica_on_another_machine(
     release: Release, beside: Container
 ) -> None:
@@ -57,7 +58,7 @@ def test_a_primary_hands_over_before_it_stops(release: Release, beside: Containe
         time.sleep(3)
     told(report, "one primary's pod deleted: it hands over", event, whole)
     assert event.incomplete() < 5
-    assert event.load.lines[-1]["lost"] == 0
+    assert event.lost() == 0
 
 
 def test_a_primary_is_killed_under_load(release: Release, beside: Container, report: Report) -> None:
@@ -68,8 +69,10 @@ def test_a_primary_is_killed_under_load(release: Release, beside: Container, rep
         time.sleep(3)
     told(report, "one primary frozen and killed", event, whole)
     assert event.incomplete() < 30
+    assert event.lost() <= SECOND_OF_WRITES
 
 
+@pytest.mark.proves(20, level="survives")
 def test_all_pods_at_once_ten_times(release: Release, beside: Container, report: Report) -> None:
     slow = []
     for turn in range(1, 11):
@@ -97,5 +100,5 @@ def test_the_chart_is_upgraded_pod_by_pod(release: Release, beside: Container, r
         whole = event.wait_whole(700)
         time.sleep(3)
     told(report, "rolling upgrade of all pods", event, whole)
-    assert event.load.lines[-1]["lost"] == 0
+    assert event.lost() == 0
     assert len(release.cluster.get("pods", "-n", "lighthouse", "-l", NODES)["items"]) == 6

@@ -238,6 +238,7 @@ def test_exported_metrics_are_those_that_alerts_ask_for(bridges: Release) -> Non
     assert wanted - names == set()
 
 
+@pytest.mark.proves(20, level="survives")
 def test_bridges_answer_rightly_while_a_primary_is_killed(
     bridges: Release, beside: Container, agents: Agents, table: Report
 ) -> None:
