@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from .migrations import is_current
+from .migrations import REVISION, is_current
 from .problems import Problem, StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -116,17 +116,31 @@ def connect(settings: PostgresSettings, *, reading: bool = False) -> Opened:
 
 def upgrade(settings: PostgresSettings, raw: Raw, name: str) -> None:
     """Bring the tables to this bridge's revision, if they are not; raises as `connect` does, and
-    StoreUnavailableError for a newer schema that this bridge cannot use."""
+    StoreUnavailableError for a newer schema that this bridge cannot use, or an older one that its role may not
+    change."""
     found = raw.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
     if found and found[0] and is_current(PostgresConnection(raw), name):
         return
+    (may,) = raw.execute("SELECT has_schema_privilege(current_schema(), 'CREATE')").fetchone() or (None,)
+    if not may:
+        raise _forbidden(raw, name)
     from .migrations.upgrade import upgrade_postgres  # noqa: PLC0415 - most starts need none of it
 
     with connect(settings).raw as own:
         # Rows may be many: a step takes the time it needs.
         own.execute("SET statement_timeout = 0")
         own.autocommit = False
-        upgrade_postgres(own)
+        try:
+            upgrade_postgres(own)
+        except psycopg.errors.InsufficientPrivilege:
+            raise _forbidden(raw, name) from None
+
+
+def _forbidden(raw: Raw, name: str) -> StoreUnavailableError:
+    return StoreUnavailableError(
+        f"{name} does not have the tables of schema {REVISION} yet, and the role {raw.info.user} may not change "
+        'them; run "migrate" as the role that owns them'
+    )
 
 
 class PostgresConnection:

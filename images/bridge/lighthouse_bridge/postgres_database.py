@@ -67,6 +67,9 @@ class PostgresDatabase(Database):
         self._listener.start()
 
     def _read(self, work: Callable[[Connection], T], snapshot: bool, may_lag: bool) -> T:
+        if not self._known:
+            # Whatever tables are there, nobody has seen yet that they are those of this bridge.
+            raise StoreUnavailableError(self.trouble or f"{self.name} was not opened yet")
         lagging = may_lag and bool(self._settings.read_hosts)
         slot = "lagging" if lagging else "current"
         for last in (False, True):

@@ -49,6 +49,8 @@ class Settings:
     rego_server: PolicyServer | None = None
     project_roots: tuple[str, ...] = ()
     drain_seconds: float = 10.0
+    # How long `migrate` waits for a database that is not there yet.
+    migration_wait_seconds: float = 60.0
     min_free_bytes: int = 16 * 1024 * 1024
     search_seconds: float = 5.0
     heartbeat_seconds: float = 5.0
@@ -101,6 +103,9 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         patterns_file=read_path(env, "LIGHTHOUSE_PATTERNS_FILE", default.patterns_file),
         project_roots=_roots(env.get("LIGHTHOUSE_PROJECT_ROOTS", "")),
         drain_seconds=read_number(env, "LIGHTHOUSE_DRAIN_SECONDS", default.drain_seconds, 0, 3600),
+        migration_wait_seconds=read_number(
+            env, "LIGHTHOUSE_MIGRATION_WAIT_SECONDS", default.migration_wait_seconds, 0, 86_400
+        ),
         min_free_bytes=int(read_number(env, "LIGHTHOUSE_MIN_FREE_BYTES", default.min_free_bytes, 0, 2**40)),
         search_seconds=read_number(env, "LIGHTHOUSE_SEARCH_SECONDS", default.search_seconds, 0.1, 60),
         heartbeat_seconds=read_number(

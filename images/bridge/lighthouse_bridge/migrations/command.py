@@ -15,11 +15,9 @@ from . import REVISION
 if TYPE_CHECKING:
     from ..settings import Settings
 
-WAIT_SECONDS = 60.0
-
 
 def migrate(settings: Settings) -> None:
-    """Upgrade the store, waiting a minute for one that is not there yet; raises StoreUnavailableError.
+    """Upgrade the store, waiting for one that is not there yet; raises StoreUnavailableError.
 
     A file is left to the one bridge that may open it, which upgrades it itself.
     """
@@ -27,7 +25,7 @@ def migrate(settings: Settings) -> None:
         log.info("nothing to migrate: the store is a file, and its bridge upgrades it")
         return
     name = f"the database {settings.postgres.database} at {settings.postgres.hosts}"
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = time.monotonic() + settings.migration_wait_seconds
     while True:
         try:
             with connect(settings.postgres).raw as raw:

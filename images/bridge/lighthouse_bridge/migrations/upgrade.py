@@ -57,12 +57,18 @@ def upgrade_sqlite(connection: sqlite3.Connection) -> None:
 
 
 def upgrade_postgres(connection: psycopg.Connection[Any]) -> None:
-    """Upgrade a database, all or nothing, one process at a time: the others wait and find it done."""
+    """Upgrade a database, all or nothing, one process at a time: the others wait and find it done.
+
+    Raises psycopg's exceptions, as all that uses the connection does.
+    """
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://", creator=lambda: connection, poolclass=StaticPool
     )
-    with engine.connect() as opened:
-        _upgrade(opened)
+    try:
+        with engine.connect() as opened:
+            _upgrade(opened)
+    except sqlalchemy.exc.DBAPIError as error:
+        raise (error.orig or error) from None
 
 
 def _upgrade(connection: sqlalchemy.Connection) -> None:
