@@ -42,7 +42,7 @@ class Party:
 @dataclass(frozen=True)
 class Flow:
     """Connections that are open. `ports` are the receiver's; if empty, the value `ports_value` lists them. `when`
-    names a value without which the flow does not exist."""
+    names values; without all of them the flow does not exist. Empty, it always does."""
 
     source: Party
     destination: Party
@@ -50,7 +50,7 @@ class Flow:
     ports_value: str
     protocols: tuple[str, ...]
     why: str
-    when: str = ""
+    when: tuple[str, ...] = ()
 
 
 def read_flows(path: Path) -> tuple[Flow, ...]:
@@ -102,8 +102,11 @@ def _flow(fields: Mapping[str, Any], parties: Mapping[str, Party]) -> Flow:
         raise ValuesError(f"{shown} has the protocol {protocols!r}; give a list of TCP, UDP or SCTP.")
     if not fields["why"] or "\n" in fields["why"]:
         raise ValuesError(f"{shown} has no reason; write one line as `why`.")
+    when = fields.get("when", ())
+    if isinstance(when, str) or not all(isinstance(name, str) for name in when):
+        raise ValuesError(f"{shown} has `when` {when!r}; give a list of names of values.")
     named = port if isinstance(port, str) else ""
-    return Flow(source, destination, ports, named, tuple(protocols), fields["why"], fields.get("when", ""))
+    return Flow(source, destination, ports, named, tuple(protocols), fields["why"], tuple(when))
 
 
 def _require_each_is_used(parties: Mapping[str, Party], flows: Iterable[Flow]) -> None:
@@ -133,7 +136,7 @@ def _ports(flow: Flow) -> str:
 
 
 def _condition(flow: Flow) -> str:
-    return f"; only with `{flow.when}`" if flow.when else ""
+    return f"; only with {' or '.join(f'`{name}`' for name in flow.when)}" if flow.when else ""
 
 
 def _selection(party: Party) -> str:

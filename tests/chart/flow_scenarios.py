@@ -147,6 +147,11 @@ POSTGRES: dict[str, Any] = {
         "pooler": {"enabled": True},
     },
 }
+OWN: dict[str, Any] = {
+    **POSTGRES,
+    "redis": {"enabled": True},
+    "bridge": {"replicas": 3, "database": {"own": True}, "redis": {"own": True, "cluster": True}},
+}
 # The API server may be on the pod's own node.
 OPERATOR = {"postgres-operator": ["cnpg-system/operator"], "api-server": ["api-server", "node"]}
 SCENARIOS = {
@@ -170,6 +175,16 @@ SCENARIOS = {
     ),
     "PostgreSQL": Scenario(
         POSTGRES,
+        {
+            **OPERATOR,
+            "database-clients": ["ci/hook"],
+            "object-store": ["s3/server"],
+            "monitoring": ["monitoring/prometheus"],
+        },
+        store_ports=(7070,),
+    ),
+    "bridges on the release's own PostgreSQL and Redis": Scenario(
+        OWN,
         {
             **OPERATOR,
             "database-clients": ["ci/hook"],
@@ -246,7 +261,7 @@ def endpoints(party: Party, scenario: Scenario) -> list[str]:
     if party.component:
         return [f"{scenario.namespace_of(name)}/{prefix}-{name}*" for name in present]
     if party.name == "migration":
-        return [f"{scenario.namespace_of(name)}/{prefix}-migration" for name in present]
+        return [f"{scenario.namespace_of(name)}/{prefix}-migration*" for name in present]
     if {party.label: "true"} == DATABASE_CAPABILITY:
         return [f"{scenario.namespace_of(name)}/client" for name in present]
     assert party.label in CAPABILITY, f"say in this test which pods should have {party.label}"
@@ -263,7 +278,7 @@ def expected(scenario: Scenario) -> tuple[Flow, ...]:
     """The table, with its parties as they are in the scenario."""
     rows: list[dict[str, Any]] = []
     for flow in read_flows(TABLE):
-        if flow.when and not scenario.value(flow.when):
+        if flow.when and not any(scenario.value(name) for name in flow.when):
             continue
         source, destination = endpoints(flow.source, scenario), endpoints(flow.destination, scenario)
         if source and destination:

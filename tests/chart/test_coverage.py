@@ -102,7 +102,24 @@ POSTGRES_ADMITTED: tuple[dict[str, Any], ...] = (
         "recovery": {"source": "before", "targetTime": "2026-11-23T12:00:00Z"},
     },
 )
-POSTGRES_REFUSED: tuple[dict[str, Any], ...] = (
+POSTGRES_USED: dict[str, Any] = {"database": {"own": True}, "redis": {"own": True, "cluster": True}}
+OWN_ADMITTED: tuple[dict[str, Any], ...] = (
+    {},
+    {"bridge": {"database": {"readReplicas": True}, "autoscaling": {"enabled": True}}},
+    {"bridge": {"database": {"migration": {"enabled": False}}}},
+)
+OWN_REFUSED: tuple[dict[str, Any], ...] = (
+    {"postgres": {"enabled": False}},
+    {"redis": {"enabled": False}},
+    {"redis": {"mode": "standalone"}},
+    {"redis": {"users": {"existingSecret": "users"}}},
+    {"redis": {"tls": {"existingSecret": "certificate"}}},
+    {"bridge": {"replicas": 60}},
+    {"bridge": {"database": {"name": "other"}}},
+)
+REFUSED: tuple[dict[str, Any], ...] = (
+    {"bridge": {"redis": {"own": True}}},
+    {"bridge": {"database": {"readReplicas": True}}},
     {"backup": {"destinationPath": ""}},
     {"recovery": {"source": "lighthouse-postgres"}},
     {"certificates": {"serverTLSSecret": "one"}},
@@ -140,7 +157,7 @@ OUT_OF_REACH = {
     r"if \$expert \(": "an expert that is null is gone before templates see it",
     r"if ne \$level": "NOTES.txt asks a cluster for the namespace, and no cluster is there",
     r'if not \(hasKey \$live "tls\.key"': "the certificate that a cluster has, and no cluster is there",
-    r"with \.Values\.(database|redis|rego|certificates|pooler\.image) \(does not hold\)": "a map of values is never empty",
+    r"with \.Values\.(rego|certificates|pooler\.image) \(does not hold\)": "a map of values is never empty",
     r"checks\.yaml:\d+: .*(moved|\.from|\$node)": "no value moved yet: test_moved_values plants a row in a copy",
     r"if not \(semverCompare": "Helm itself refuses such a cluster before any template",
 }
@@ -169,6 +186,10 @@ def _requests() -> list[Request]:
     cases += [
         replace(plain, overrides=WHOLE | {"postgres": _merged(whole, values)})
         for values in (*POSTGRES_ADMITTED, *POSTGRES_REFUSED)
+    ]
+    cases += [
+        replace(plain, overrides=_merged(WHOLE | {"bridge": USED}, values))
+        for values in (*OWN_ADMITTED, *OWN_REFUSED)
     ]
     cases.append(replace(plain, overrides=WHOLE, api_versions=()))
     cases += [

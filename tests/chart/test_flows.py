@@ -26,6 +26,7 @@ from .flow_scenarios import (
     EXTERNAL,
     OPENING,
     OPERATOR,
+    OWN,
     POSTGRES,
     SCENARIOS,
     TABLE,
@@ -70,6 +71,8 @@ def test_exactly_the_table_is_open_in_every_profile(
     for render in renders:
         here = {item.labels.get("app.kubernetes.io/component") for item in render.objects}
         external = EXTERNAL if profile == "replicas" else {}
+        if profile in shipped_profiles():
+            external = {"bridge": render.values["bridge"]}
         enabled = {name: {**external.get(name, {}), "enabled": name in here} for name in COMPONENTS}
         monitored = {"monitoring": ["monitoring/prometheus"]}
         scenario = Scenario(
@@ -217,9 +220,10 @@ def test_every_pod_is_isolated_by_the_policy_of_its_component(plain: Network) ->
 def test_each_rule_stands_under_its_arrow(major: int) -> None:
     program = helms()[f"helm{major}"]
     assert program
-    whole = merge(merge(merge(OPENING, EXTERNAL), WITH_REDIS), POSTGRES)
+    elsewhere = merge(merge(merge(OPENING, EXTERNAL), WITH_REDIS), POSTGRES)
     apis = [word for api in OPERATED for word in ("--api-versions", api)]
-    text = helm(program, "template", "lighthouse", CHART, "--kube-version", "1.33.0", *apis, values=whole)
+    words = ("template", "lighthouse", CHART, "--kube-version", "1.33.0", *apis)
+    text = "".join(helm(program, *words, values=values) for values in (elsewhere, OWN))
     flows = read_flows(TABLE)
     assert flows
     for flow in flows:
@@ -292,6 +296,7 @@ LINE = {"from": "b", "to": "a", "port": [1], "protocol": ["TCP"], "why": "w"}
         ({}, {"port": [0]}, r"the port \[0\]"),
         ({}, {"port": []}, r"the port \[\]"),
         ({}, {"protocol": ["ICMP"]}, "ICMP"),
+        ({}, {"when": "bridge.rego.url"}, "give a list of names of values"),
         ({}, {"why": ""}, "no reason"),
         ({}, {"why": "two\nlines"}, "no reason"),
         ({}, {"ports": [1]}, "lacks or adds ports"),

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+SECRETS = {"existingSecret": "login", "existingTlsSecret": "authority"}
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
@@ -68,6 +71,22 @@ if TYPE_CHECKING:
         (
             {"bridge": {"database": {"host": "p"}}},
             'bridge.database.host is "p" but bridge.database.existingSecret is empty; name the Secret.',
+        ),
+        (
+            {"bridge": {"redis": {"own": True}}},
+            "bridge.redis.own is true but one bridge on SQLite shares with nobody; set bridge.database.own too",
+        ),
+        (
+            {"bridge": {"database": {"readReplicas": True}}},
+            "bridge.database.readReplicas is true but bridge.database.own is false; name the replicas",
+        ),
+        (
+            {"bridge": {"database": {"own": True}}},
+            "bridge.database.own is true but postgres.enabled is false; set postgres.enabled to true, or",
+        ),
+        (
+            {"bridge": {"database": {"host": "p", **SECRETS}, "redis": {"own": True}}},
+            "bridge.redis.own is true but redis.enabled is false; set redis.enabled to true, or",
         ),
         (
             {"bridge": {"rego": {"url": "https://opa/v1/data/x"}}},

@@ -55,7 +55,9 @@ def test_every_value_has_an_effect(renderer: Renderer) -> None:
     restored = replace(plain, overrides=merge(WHOLE, {"postgres": {"recovery": {"source": "before"}}}))
     single = {"bridge": {"redis": {"cluster": False, "clientCertificate": False}}}
     replicas = replace(request_for("replicas"), overrides=single)
-    bases = [plain, external, whole, lasting, less, restored, replicas]
+    used = {"bridge": {"database": {"own": True}, "redis": {"own": True, "cluster": True}}}
+    own = replace(plain, overrides=merge(WHOLE, used))
+    bases = [plain, external, whole, lasting, less, restored, replicas, own]
     result = effects(renderer, bases, LEAVES)
     unused = sorted(set(result.unused) - set(UNSEEN))
     assert not unused, "\n".join(unused)

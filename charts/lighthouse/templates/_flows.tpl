@@ -72,12 +72,13 @@ denied
 {{- $isIngress := eq .direction "ingress" -}}
 {{- range .table.flows -}}
 {{- /* Helm drops the values of a component that is disabled. */ -}}
-{{- $wanted := true -}}
-{{- with .when -}}
-{{- $wanted = $.context.Values -}}
+{{- $wanted := empty .when -}}
+{{- range .when -}}
+{{- $value := $.context.Values -}}
 {{- range splitList "." . -}}
-{{- $wanted = get ($wanted | default dict) . -}}
+{{- $value = get ($value | default dict) . -}}
 {{- end -}}
+{{- $wanted = or $wanted $value -}}
 {{- end -}}
 {{- if and $wanted (eq $.name (ternary .to .from $isIngress)) -}}
 {{- $other := get $.table.parties (ternary .from .to $isIngress) -}}

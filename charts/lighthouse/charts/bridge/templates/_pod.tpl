@@ -20,7 +20,7 @@ spec:
   {{- with include "lighthouse.podSettings" . | trim }}
   {{- . | nindent 2 }}
   {{- end }}
-  {{- if and .Values.database.host (not .Values.topologySpreadConstraints) }}
+  {{- if and (include "bridge.onPostgres" .) (not .Values.topologySpreadConstraints) }}
   topologySpreadConstraints:
     {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
     - maxSkew: 1
@@ -60,7 +60,7 @@ spec:
         periodSeconds: 5
         timeoutSeconds: 3
         failureThreshold: 2
-      {{- if and .Values.database.host (gt (int .Values.preStopSeconds) 0) }}
+      {{- if and (include "bridge.onPostgres" .) (gt (int .Values.preStopSeconds) 0) }}
       lifecycle:
         # Until every node has heard that this pod takes no new connections.
         preStop: {sleep: {seconds: {{ .Values.preStopSeconds }}}}
@@ -75,21 +75,20 @@ spec:
 
 {{- /* What bridges and their migration need for PostgreSQL. */ -}}
 {{- define "bridge.databaseEnv" }}
-{{- with .Values.database }}
+{{- $database := include "bridge.database" . | fromYaml }}
 - name: LIGHTHOUSE_DATABASE_HOST
-  value: {{ .host | quote }}
+  value: {{ $database.host | quote }}
 - name: LIGHTHOUSE_DATABASE_PORT
-  value: {{ .port | quote }}
+  value: {{ $database.port | quote }}
 - name: LIGHTHOUSE_DATABASE_NAME
-  value: {{ .name | quote }}
+  value: {{ $database.name | quote }}
 - name: LIGHTHOUSE_DATABASE_SECRET_DIR
   value: /etc/lighthouse/database
 - name: LIGHTHOUSE_DATABASE_TLS_DIR
   value: /etc/lighthouse/database-tls
-{{- with .readHost }}
+{{- with $database.readHost }}
 - name: LIGHTHOUSE_DATABASE_READ_HOST
   value: {{ . | quote }}
-{{- end }}
 {{- end }}
 {{- end }}
 
@@ -102,7 +101,7 @@ spec:
   readOnly: true
 {{- end }}
 
-{{- /* Takes `context`, and `secret` with the login. */ -}}
+{{- /* Arguments: database, and secret with the login. */ -}}
 {{- define "bridge.databaseVolumes" }}
 - name: database
   secret:
@@ -114,12 +113,12 @@ spec:
     # Not all of it: CloudNativePG keeps the authority's own key beside its certificate.
     sources:
       - secret:
-          name: {{ .context.Values.database.existingTlsSecret | quote }}
+          name: {{ .database.existingTlsSecret | quote }}
           items:
             - key: ca.crt
               path: ca.crt
       - secret:
-          name: {{ .context.Values.database.existingTlsSecret | quote }}
+          name: {{ .database.existingTlsSecret | quote }}
           # Only where the server asks for a client's certificate.
           optional: true
           items:
@@ -130,30 +129,29 @@ spec:
 {{- end }}
 
 {{- define "bridge.env" }}
-{{- if .Values.database.host }}
+{{- if include "bridge.onPostgres" . }}
 {{- include "bridge.databaseEnv" . }}
 {{- else }}
 - name: LIGHTHOUSE_EVENT_STORE_PATH
   value: /var/lib/lighthouse/events.db
 {{- end }}
-{{- with .Values.redis }}
-{{- if .host }}
+{{- $redis := include "bridge.redis" . | fromYaml }}
+{{- if $redis.host }}
 - name: LIGHTHOUSE_REDIS_URL
-  value: {{ printf "rediss://%s:%v" .host .port | quote }}
+  value: {{ printf "rediss://%s:%v" $redis.host $redis.port | quote }}
 - name: LIGHTHOUSE_REDIS_MODE
-  value: {{ ternary "cluster" "standalone" .cluster }}
+  value: {{ ternary "cluster" "standalone" $redis.cluster }}
 - name: LIGHTHOUSE_REDIS_USERNAME
-  value: {{ .username | quote }}
+  value: {{ $redis.username | quote }}
 - name: LIGHTHOUSE_REDIS_PASSWORD_FILE
   value: /etc/lighthouse/redis/password
 - name: LIGHTHOUSE_REDIS_CA_FILE
   value: /etc/lighthouse/redis-tls/ca.crt
-{{- if .clientCertificate }}
+{{- if $redis.clientCertificate }}
 - name: LIGHTHOUSE_REDIS_CERTIFICATE_FILE
   value: /etc/lighthouse/redis-tls/tls.crt
 - name: LIGHTHOUSE_REDIS_KEY_FILE
   value: /etc/lighthouse/redis-tls/tls.key
-{{- end }}
 {{- end }}
 {{- end }}
 {{- if .Values.rules.existingConfigMap }}
@@ -205,13 +203,14 @@ spec:
 {{- end }}
 
 {{- define "bridge.volumeMounts" }}
-{{- if .Values.database.host }}
+{{- if include "bridge.onPostgres" . }}
 {{- include "bridge.databaseMounts" . }}
 {{- else }}
 - name: data
   mountPath: /var/lib/lighthouse
 {{- end }}
-{{- if .Values.redis.host }}
+{{- $redis := include "bridge.redis" . | fromYaml }}
+{{- if $redis.host }}
 - name: redis
   mountPath: /etc/lighthouse/redis
   readOnly: true
@@ -248,8 +247,9 @@ spec:
 {{- end }}
 
 {{- define "bridge.volumes" }}
-{{- if .Values.database.host }}
-{{- include "bridge.databaseVolumes" (dict "context" . "secret" .Values.database.existingSecret) }}
+{{- if include "bridge.onPostgres" . }}
+{{- $database := include "bridge.database" . | fromYaml }}
+{{- include "bridge.databaseVolumes" (dict "database" $database "secret" $database.existingSecret) }}
 {{- else }}
 - name: data
   {{- if .Values.persistence.enabled }}
@@ -260,23 +260,24 @@ spec:
     sizeLimit: {{ index .Values.resources.limits "ephemeral-storage" | toJson }}
   {{- end }}
 {{- end }}
-{{- if .Values.redis.host }}
+{{- $redis := include "bridge.redis" . | fromYaml }}
+{{- if $redis.host }}
 - name: redis
   secret:
-    secretName: {{ .Values.redis.existingSecret | quote }}
+    secretName: {{ $redis.existingSecret | quote }}
     defaultMode: 0440
     items:
       - key: password
         path: password
 - name: redis-tls
   secret:
-    secretName: {{ .Values.redis.existingTlsSecret | quote }}
+    secretName: {{ $redis.existingTlsSecret | quote }}
     defaultMode: 0440
     # Not all of it: where it is that of the Redis of this release it holds the server's own key too.
     items:
       - key: ca.crt
         path: ca.crt
-      {{- if .Values.redis.clientCertificate }}
+      {{- if $redis.clientCertificate }}
       - key: tls.crt
         path: tls.crt
       - key: tls.key
