@@ -105,6 +105,8 @@ def _not_ready(cluster: Cluster, namespace: str) -> str:
         if not pod["metadata"]["namespace"].startswith(namespace):
             continue
         status = pod["status"]
+        if status["phase"] == "Succeeded":
+            continue
         states = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
         waiting = [
             f"{state['name']}: {detail.get('reason', kind)} {detail.get('message', '')}".strip()

@@ -102,7 +102,13 @@ POSTGRES_ADMITTED: tuple[dict[str, Any], ...] = (
         "recovery": {"source": "before", "targetTime": "2026-11-23T12:00:00Z"},
     },
 )
-POSTGRES_USED: dict[str, Any] = {"database": {"own": True}, "redis": {"own": True, "cluster": True}}
+POSTGRES_REFUSED: tuple[dict[str, Any], ...] = (
+    {"backup": {"destinationPath": ""}},
+    {"recovery": {"source": "lighthouse-postgres"}},
+    {"certificates": {"serverTLSSecret": "one"}},
+    {"roles": {"bridge": {"connectionLimit": 500}}},
+)
+USED: dict[str, Any] = {"database": {"own": True}, "redis": {"own": True, "cluster": True}}
 OWN_ADMITTED: tuple[dict[str, Any], ...] = (
     {},
     {"bridge": {"database": {"readReplicas": True}, "autoscaling": {"enabled": True}}},
@@ -120,12 +126,6 @@ OWN_REFUSED: tuple[dict[str, Any], ...] = (
 REFUSED: tuple[dict[str, Any], ...] = (
     {"bridge": {"redis": {"own": True}}},
     {"bridge": {"database": {"readReplicas": True}}},
-    {"backup": {"destinationPath": ""}},
-    {"recovery": {"source": "lighthouse-postgres"}},
-    {"certificates": {"serverTLSSecret": "one"}},
-    {"roles": {"bridge": {"connectionLimit": 500}}},
-)
-REFUSED: tuple[dict[str, Any], ...] = (
     {"bridge": {"drainSeconds": 60}},
     {"bridge": {"replicas": 3}},
     {"bridge": {"autoscaling": {"enabled": True}}},

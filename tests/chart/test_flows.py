@@ -222,8 +222,10 @@ def test_each_rule_stands_under_its_arrow(major: int) -> None:
     assert program
     elsewhere = merge(merge(merge(OPENING, EXTERNAL), WITH_REDIS), POSTGRES)
     apis = [word for api in OPERATED for word in ("--api-versions", api)]
-    words = ("template", "lighthouse", CHART, "--kube-version", "1.33.0", *apis)
-    text = "".join(helm(program, *words, values=values) for values in (elsewhere, OWN))
+    text = "".join(
+        helm(program, "template", "lighthouse", CHART, "--kube-version", "1.33.0", *apis, values=values)
+        for values in (elsewhere, OWN)
+    )
     flows = read_flows(TABLE)
     assert flows
     for flow in flows:

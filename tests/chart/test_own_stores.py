@@ -91,7 +91,9 @@ def test_bridges_of_a_production_profile_are_on_its_own_postgresql_and_redis(
     assert variables["LIGHTHOUSE_REDIS_MODE"] == "cluster"
     assert variables["LIGHTHOUSE_REDIS_USERNAME"] == "bridge"
     (login,) = (
-        role["passwordSecret"]["name"] for role in database.at("spec.managed.roles") if role["name"] == "bridge"
+        role["passwordSecret"]["name"]
+        for role in database.at("spec.managed.roles")
+        if role["name"] == "bridge"
     )
     mounted = secrets(found)
     assert mounted["database"] == {login}
@@ -118,8 +120,9 @@ def test_the_migration_is_beside_the_database_and_runs_as_the_owner_of_the_table
     assert owner not in str(bridge(render).document)
     assert job.at("spec.activeDeadlineSeconds") == 600
     assert environment(job)["LIGHTHOUSE_MIGRATION_WAIT_SECONDS"] == "600"
-    assert job.at("spec.template.spec.containers")[0]["image"] == (
-        bridge(render).at("spec.template.spec.containers")[0]["image"]
+    assert (
+        job.at("spec.template.spec.containers")[0]["image"]
+        == (bridge(render).at("spec.template.spec.containers")[0]["image"])
     )
 
 

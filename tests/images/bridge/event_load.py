@@ -45,9 +45,16 @@ class Load:
         # The last event, once it is known: subscribers go on until they have seen it.
         self.last = sys.maxsize
         self.acknowledged: dict[str, int] = {}
+        # When each was acknowledged, as of `time.monotonic`.
+        self.times: list[float] = []
         self.seen: dict[str, list[int]] = {f"{way}-{n}": [] for way in WAYS for n in range(2)}
-        self.threads = [threading.Thread(target=self._write, args=(writer, n)) for n in range(WRITERS)]
-        self.threads += [threading.Thread(target=self._read, args=(reader, name)) for name in self.seen]
+        # Daemons, so that a test that fails under load ends.
+        self.threads = [
+            threading.Thread(target=self._write, args=(writer, n), daemon=True) for n in range(WRITERS)
+        ]
+        self.threads += [
+            threading.Thread(target=self._read, args=(reader, name), daemon=True) for name in self.seen
+        ]
 
     def begin(self) -> None:
         for thread in self.threads:
@@ -65,9 +72,11 @@ class Load:
                 try:
                     answer = httpx.post(bridge.url + "/event/store", json=body, headers=headers, timeout=20)
                 except httpx.TransportError:
+                    time.sleep(0.02)
                     continue
                 if answer.status_code == 200:
                     self.acknowledged[key] = answer.json()["sequence"]
+                    self.times.append(time.monotonic())
                     break
                 assert answer.status_code == 503, answer.text
             count += 1

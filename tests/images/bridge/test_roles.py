@@ -89,7 +89,9 @@ def test_a_bridge_that_may_make_no_tables_waits_for_those_who_may(
     assert own.http.get("/ready").status_code == 200
     migrate(server, tmp_path)
     new.wait_for(lambda: new.http.get("/ready").status_code == 200, READY_SECONDS)
-    refused = [line for line in (server.folder / "log").read_text().splitlines() if "permission denied" in line]
+    refused = [
+        line for line in (server.folder / "log").read_text().splitlines() if "permission denied" in line
+    ]
     assert refused == [], "a bridge tried what it may not do"
 
 

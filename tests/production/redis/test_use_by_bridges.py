@@ -57,9 +57,8 @@ def bridges(release: Release, beside: Container) -> Iterator[Release]:
     with applied(cluster, *objects):
         cluster.kubectl("rollout", "status", "deployment/postgres", "-n", stores.NAMESPACE, "--timeout=120s")
         redis = {
-            "host": f"{NAME}.{NAMESPACE}.svc.cluster.local",
+            "own": True,
             "cluster": True,
-            "username": "bridge",
             "existingSecret": "bridge-redis",
             "existingTlsSecret": "redis-certificate",
         }
