@@ -72,7 +72,8 @@ def test_exactly_the_table_is_open_in_every_profile(
         here = {item.labels.get("app.kubernetes.io/component") for item in render.objects}
         external = EXTERNAL if profile == "replicas" else {}
         if profile in shipped_profiles():
-            external = {"bridge": render.values["bridge"]}
+            stores = ("database", "redis")
+            external = {"bridge": {name: {"own": render.values["bridge"][name]["own"]} for name in stores}}
         enabled = {name: {**external.get(name, {}), "enabled": name in here} for name in COMPONENTS}
         monitored = {"monitoring": ["monitoring/prometheus"]}
         scenario = Scenario(
