@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ci.chart.site import OPERATED
+from lighthouse_harness.manifests import merge
 from lighthouse_harness.model import Request
+from tests.chart.conftest import WHOLE
 from tests.policies.servers import server_with
 
 if TYPE_CHECKING:
@@ -61,14 +64,40 @@ NOBODY_MAY: tuple[Question, ...] = (
 )  # fmt: skip
 
 
+EVERYTHING = merge(
+    WHOLE,
+    {
+        "bridge": {"database": {"host": "postgres.data", "existingSecret": "a", "existingTlsSecret": "b"}},
+        "access": {f"{role}s": [{"kind": "Group", "name": f"people-{role}"}] for role in ROLES},
+    },
+)
+"""Every component is installed, PostgreSQL, Redis and the Job that migrates among them, and each role has somebody."""
+ACCOUNTS = {
+    ("lighthouse", "lighthouse-bridge"),
+    ("lighthouse", "lighthouse-migration"),
+    ("lighthouse", "lighthouse-redis"),
+    ("lighthouse", "lighthouse-postgres"),
+    ("lighthouse", "lighthouse-postgres-pooler"),
+    ("lighthouse", "default"),
+    ("lighthouse-agents", "lighthouse-agents"),
+    ("lighthouse-fuse-csi", "lighthouse-fuse-csi"),
+}
+
+
 def _person(role: str) -> dict[str, str]:
     return {"kind": "Group", "name": f"people-{role}"}
 
 
 @pytest.fixture(scope="module", name="render")
 def _render(renderer: Renderer) -> Render:
-    access = {f"{role}s": [_person(role)] for role in ROLES}
-    request = Request(CHART, release="lighthouse", namespace="lighthouse", overrides={"access": access})
+    request = Request(
+        CHART,
+        release="lighthouse",
+        namespace="lighthouse",
+        overrides=EVERYTHING,
+        api_versions=OPERATED,
+        upgrade=True,
+    )
     return renderer.render(request)
 
 
@@ -123,18 +152,22 @@ def test_a_person_may_do_what_the_role_says_and_nothing_else(role: str, server: 
     assert wrong == []
 
 
+def _accounts(render: Render) -> set[tuple[str, str]]:
+    """Namespace and name of every account that a pod runs under, those that CloudNativePG makes among them."""
+    made = {(item.namespace, item.name) for item in render.objects if item.kind in {"Cluster", "Pooler"}}
+    declared = {(item.namespace, item.name) for item in render.select("ServiceAccount")}
+    return made | declared | {(pod.namespace, str(pod.spec["serviceAccountName"])) for pod in render.pods}
+
+
 @pytest.mark.proves(26, level="accepted")
-def test_the_accounts_of_components_may_do_nothing(render: Render, server: ApiServer) -> None:
-    accounts = render.select("ServiceAccount")
-    assert {account.namespace for account in accounts} == set(SPACES)
+def test_the_accounts_of_all_components_may_do_nothing(render: Render, server: ApiServer) -> None:
+    """By what the chart gives; what CloudNativePG gives to the accounts that it makes is its own."""
+    accounts = _accounts(render)
+    assert accounts == ACCOUNTS
     allowed = []
-    for account in accounts:
-        name = f"system:serviceaccount:{account.namespace}:{account.name}"
-        groups = [
-            "system:serviceaccounts",
-            f"system:serviceaccounts:{account.namespace}",
-            "system:authenticated",
-        ]
+    for namespace, account in sorted(accounts):
+        name = f"system:serviceaccount:{namespace}:{account}"
+        groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"]
         allowed += [
             f"{name} may {' '.join(question)} in {space or 'the cluster'}"
             for question in _questions()
@@ -142,6 +175,14 @@ def test_the_accounts_of_components_may_do_nothing(render: Render, server: ApiSe
             if _may(server, {"user": name, "groups": groups}, space, question)
         ]
     assert allowed == []
+
+
+@pytest.mark.proves(26, level="rendered")
+def test_no_pod_mounts_a_token_of_the_api_server(render: Render) -> None:
+    assert {pod.namespace for pod in render.pods} == set(SPACES)
+    assert [
+        pod.object.ref for pod in render.pods if pod.spec.get("automountServiceAccountToken") is not False
+    ] == []
 
 
 def test_nobody_is_bound_unless_values_name_somebody(renderer: Renderer) -> None:
