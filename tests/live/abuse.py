@@ -1,8 +1,9 @@
 """Attempts to abuse the bridge over HTTP, with the standard library only: it runs in an agent's container and outside.
 
-    python abuse.py HOST PORT KEY_FILE AGENT_ID
+    python abuse.py HOST PORT KEY_FILE AGENT_ID TOKENS
 
-The key is that of the role `expert`. Prints one JSON object: for each attempt whether it was refused, and the answer.
+The key is that of the role `expert`; TOKENS is a JSON object of tokens that the bridge itself signed, whose sessions are
+out of time. Prints one JSON object: for each attempt whether it was refused, and the answer.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import gzip
 import hashlib
 import hmac
 import json
+import secrets
 import socket
 import sys
 import time
@@ -83,12 +85,15 @@ class Client:
         self.key = key
         self.agent_id = agent_id
 
-    def call(self, path: str, body: dict[str, Any], token: str) -> tuple[int, dict[str, Any]]:
+    def call(
+        self, path: str, body: dict[str, Any], token: str, signature: str = ""
+    ) -> tuple[int, dict[str, Any]]:
         """POST JSON and read JSON."""
         import http.client  # noqa: PLC0415 - only orderly calls need it
 
         connection = http.client.HTTPConnection(self.target.host, self.target.port, timeout=SECONDS)
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        headers |= {"X-Lighthouse-Signature": signature} if signature else {}
         connection.request("POST", path, json.dumps(body), headers)
         response = connection.getresponse()
         answer = json.loads(response.read() or b"{}")
@@ -165,6 +170,46 @@ def tokens(client: Client) -> dict[str, tuple[str, str]]:
         body = json.dumps({"agent_id": client.agent_id}).encode()
         headers = [bearer(token), ("Content-Type", "application/json")]
         found[name] = wanted, client.target.request("POST", "/session/create", headers, body)
+    return found
+
+
+def outdated(client: Client, old: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Tokens whose signature is right and whose session is out of time; a fresh one shows that the route answers."""
+    sent = {f"a token signed by the bridge, of a session {age}": ("401", token) for age, token in old.items()}
+    sent["a token in time, for comparison"] = "200", client.session()
+    path = "/events/stream?after=0"
+    return {
+        name: (code, client.target.request("GET", path, [bearer(token)]))
+        for name, (code, token) in sent.items()
+    }
+
+
+def replays(client: Client) -> dict[str, tuple[str, str]]:
+    """Signed messages sent again, by others or changed; the question they answer does not exist, hence 404 if taken."""
+    path, found = "/elicitation/respond", {}
+    # Answers are limited per agent, three at once.
+    for half in ("again", "late"):
+        agent = Client(client.target, client.key, f"{client.agent_id}-{half}")
+        own, other = agent.session(), agent.session()
+        body = {"elicitation_id": "0" * 32, "responding_agent": agent.agent_id, "response_type": "decline"}
+        digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
+        unix = int(time.time()) - (400 if half == "late" else 0)
+        head = f"{secrets.token_hex(16)}:{unix}"
+        text = "\n".join((agent.agent_id, *head.split(":"), "POST", path, digest))
+        sign = f"{head}:{hmac.new(own.encode(), text.encode(), hashlib.sha256).hexdigest()}"
+        attempts: dict[str, tuple[str, dict[str, str], str, str]] = {
+            "a signed message, the first time": ("404", body, own, sign),
+            "a signed message, replayed": ("401", body, own, sign),
+            "a signed message, changed": ("401", body | {"response_type": "cancel"}, own, sign),
+        }
+        if half == "late":
+            attempts = {
+                "a signed message of seven minutes ago": ("401", body, own, sign),
+                "a signed message, in another session": ("401", body, other, sign),
+                "a message without its signature": ("401", body, own, ""),
+            }
+        for name, (wanted, sent, token, signature) in attempts.items():
+            found[name] = wanted, str(agent.call(path, sent, token, signature)[0])
     return found
 
 
@@ -333,25 +378,18 @@ def _count(target: Target, text: str) -> str:
 
 def main() -> None:
     """Try everything and print what came of it."""
-    host, port, key_file, agent_id = sys.argv[1:]
+    host, port, key_file, agent_id, old_tokens = sys.argv[1:]
     client = Client(Target(host, int(port)), Path(key_file).read_text().strip(), agent_id)
     found: dict[str, tuple[str, str]] = {}
-    for attempts in (tokens, roles, bodies, paths, shapes):
+    for attempts in (tokens, replays, roles, bodies, paths, shapes):
         found |= attempts(client)
-    alive = client.target.request("GET", "/ready")
-    found["the bridge serves after all that"] = "200", alive
-    print(
-        json.dumps(
-            {
-                name: {
-                    "refused": answer == wanted or answer in wanted.split(),
-                    "answer": answer,
-                    "wanted": wanted,
-                }
-                for name, (wanted, answer) in found.items()
-            }
-        )
-    )
+    found |= outdated(client, json.loads(old_tokens))
+    found["the bridge serves after all that"] = "200", client.target.request("GET", "/ready")
+    shown = {
+        name: {"refused": answer == wanted or answer in wanted.split(), "answer": answer, "wanted": wanted}
+        for name, (wanted, answer) in found.items()
+    }
+    print(json.dumps(shown))
 
 
 if __name__ == "__main__":

@@ -99,12 +99,11 @@ def privileges() -> dict[str, str]:
 
 
 def neighbours() -> dict[str, str]:
-    """The sidecar, its file system's descriptor, other agents and the node."""
+    """The sidecar and its file system, and the node; control_sockets.py has the sockets."""
     others = [p for p in Path("/proc").iterdir() if p.name.isdigit() and int(p.name) != os.getpid()]
     strangers = [p for p in others if _is_sidecar(p)]
     return {
         "seeing the sidecar's processes": "done" if strangers else "ENOENT",
-        "the sidecar's control socket": try_(lambda: _connect("/run/lighthouse-control/fuse.sock")),
         "the folder of control sockets": listing("/run/lighthouse-control"),
         "the sidecar's cache": listing("/var/cache/lighthouse"),
         "the kubelet's folder": listing("/var/lib/kubelet"),
