@@ -3,48 +3,64 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.live.support import PAUSE, PYTHON
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from tests.live.support import Container
 
-# Prints which of "address port protocol" answer. A refusal is an answer: the packet arrived.
+OPEN, REFUSED, SILENT = "open", "refused", "silent"
+"""What a knock meets: somebody who listens, a pod without a listener, or a policy that drops the packet."""
+
+# Prints what became of each "address port protocol". A refusal shows that the packet arrived: for TCP it is the pod's
+# reset, for UDP its "port unreachable". Whoever listens on UDP here answers questions about names.
 KNOCK = """
 import concurrent.futures, json, socket, sys
 def knock(target):
     address, port, protocol = target
     kind = socket.SOCK_DGRAM if protocol == "UDP" else socket.SOCK_STREAM
     with socket.socket(socket.AF_INET, kind) as s:
-        s.settimeout(2)
         try:
+            s.settimeout(3)
             s.connect((address, port))
-            if protocol == "UDP":  # a DNS query for the root
-                s.send(b"\\x12\\x34\\x01\\0\\0\\1\\0\\0\\0\\0\\0\\0\\0\\0\\2\\0\\1")
-                s.recv(512)
-            return True
+            if protocol == "TCP":
+                return "open"
+            s.settimeout(1)
+            for _ in range(3):  # a datagram may be lost
+                s.send(b"\\x12\\x34\\x01\\0\\0\\1\\0\\0\\0\\0\\0\\0\\0\\0\\2\\0\\1")  # a DNS query for the root
+                try:
+                    s.recv(512)
+                    return "open"
+                except TimeoutError:
+                    pass
+            return "silent"
         except ConnectionRefusedError:
-            return True
+            return "refused"
         except OSError:
-            return False
+            return "silent"
 targets = json.loads(sys.argv[1])
 with concurrent.futures.ThreadPoolExecutor(len(targets)) as pool:
     print(json.dumps(list(pool.map(knock, targets))))
 """
+AT_ONCE = 4
 
 
 @dataclass(frozen=True)
 class Target:
-    """Something that listens: `name` as the table of expectations calls it."""
+    """A port to knock at; `endpoint` is the pod behind it, `listens` whether anybody should be there."""
 
     name: str
     address: str
     port: int
     protocol: str = "TCP"
+    endpoint: str = ""
+    listens: bool = True
 
     def __str__(self) -> str:
         return f"{self.name} {self.protocol}/{self.port}"
@@ -62,6 +78,10 @@ def restricted_pod(name: str, namespace: str, image: str, labels: dict[str, str]
         "image": image,
         "command": PAUSE,
         "securityContext": security,
+        "resources": {
+            "requests": {"cpu": "10m", "memory": "32Mi", "ephemeral-storage": "1Mi"},
+            "limits": {"cpu": "500m", "memory": "128Mi", "ephemeral-storage": "8Mi"},
+        },
     }
     spec = {
         "terminationGracePeriodSeconds": 0,
@@ -79,27 +99,46 @@ def restricted_pod(name: str, namespace: str, image: str, labels: dict[str, str]
 
 @dataclass(frozen=True)
 class Matrix:
-    """What became of every pair: how many were tried and opened, and those that are not as expected."""
+    """What became of every pair: the answers by what they are, those that are not as expected, and idle listeners."""
 
-    cells: int
-    opened: int
+    answers: Counter[str]
     wrong: list[str]
+    unheard: list[str]
+    """Targets where somebody should listen, but where nobody got through: being closed to others shows nothing."""
+
+    @property
+    def cells(self) -> int:
+        """How many pairs were tried."""
+        return self.answers.total()
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{self.answers[kind]} {kind}" for kind in (OPEN, REFUSED, SILENT))
+        return f"{self.cells} cells: {counts}; {len(self.wrong)} wrong"
 
 
 def knock(
-    sources: Mapping[str, Container], targets: Sequence[Target], may: Mapping[str, Iterable[str]]
+    sources: Mapping[str, Container], targets: Sequence[Target], expected: Mapping[tuple[str, Target], str]
 ) -> Matrix:
-    """Try every target from every source; `may` says which names each reaches. A pod always reaches itself."""
-    wrong, cells, opened = [], 0, 0
-    asked = json.dumps([(target.address, target.port, target.protocol) for target in targets])
-    for name, source in sources.items():
-        own = source.cluster.get("pod", source.pod, "-n", source.namespace)["status"]["podIP"]
-        answers = json.loads(source.output(PYTHON, "-c", KNOCK, asked))
-        for target, answered in zip(targets, answers, strict=True):
-            if target.address == own:
-                continue
-            cells += 1
-            opened += answered
-            if answered != (target.name in may[name]):
-                wrong.append(f"{name} -> {target}: {'open' if answered else 'closed'}")
-    return Matrix(cells, opened, wrong)
+    """Try every target from every source for which an answer is expected."""
+
+    def ask(name: str) -> dict[tuple[str, Target], str]:
+        mine = [target for target in targets if (name, target) in expected]
+        asked = json.dumps([(target.address, target.port, target.protocol) for target in mine])
+        told: list[str] = json.loads(sources[name].output(PYTHON, "-c", KNOCK, asked))
+        return {(name, target): answer for target, answer in zip(mine, told, strict=True)}
+
+    answers: dict[tuple[str, Target], str] = {}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for told in pool.map(ask, sources):
+            answers |= told
+    assert answers.keys() == expected.keys(), "not every expected cell was tried"
+    heard = {target for (_, target), answer in answers.items() if answer == OPEN}
+    return Matrix(
+        Counter(answers.values()),
+        [
+            f"{name} -> {target}: {answer}, expected {expected[name, target]}"
+            for (name, target), answer in answers.items()
+            if answer != expected[name, target]
+        ],
+        [str(target) for target in targets if target.listens and target not in heard],
+    )

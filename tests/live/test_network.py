@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ci.cluster.lifecycle import current
-from ci.settings import NAMESPACE
+from ci.release import CHART
+from ci.settings import NAMESPACE, RELEASE
+from tests.chart.flow_scenarios import CAPABILITY, Scenario, named
 from tests.live.knocking import Target, knock, restricted_pod
+from tests.live.matrix import Place, endpoint_of, place, port_targets
 from tests.live.support import AGENTS, CSI, Container, agent, applied, component, pods
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from ci.release import Cluster
 
@@ -23,110 +29,152 @@ pytestmark = pytest.mark.live
 
 METADATA = "169.254.169.254"
 STRANGERS = "default"
-CAPABILITY = {"lighthouse.dev/access-bridge": "true"}
+CLIENTS, MONITORING = "matrix-clients", "matrix-monitoring"
+SCRAPER = {"app.kubernetes.io/name": "prometheus"}
+HOOK = {"role": "hook"}
+KNOCKERS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "unlabelled beside the bridge": ("unlabelled", NAMESPACE, {}),
+    "labelled beside the bridge": ("labelled", NAMESPACE, CAPABILITY),
+    "unlabelled beside the agents": ("unlabelled", AGENTS, {}),
+    "labelled beside the agents": ("labelled", AGENTS, CAPABILITY),
+    "unlabelled beside the driver": ("unlabelled", CSI, {}),
+    "labelled beside the driver": ("labelled", CSI, CAPABILITY),
+    "stranger": ("unlabelled", STRANGERS, {}),
+    "stranger with our label": ("labelled", STRANGERS, CAPABILITY),
+    "listed client": ("hook", CLIENTS, HOOK),
+    "neighbour of the listed client": ("other", CLIENTS, CAPABILITY),
+    "monitoring": ("prometheus", MONITORING, SCRAPER),
+    "neighbour of monitoring": ("other", MONITORING, CAPABILITY),
+}
+"""Pods that knock, beside those of the release: name, namespace and labels."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What knocks, what is knocked at, and the release's policies between them."""
+
+    sources: dict[str, Container]
+    endpoints: dict[str, str]
+    """The pod of each source, as the harness names it."""
+    targets: list[Target]
+    place: Place
 
 
 @pytest.fixture(scope="module")
-def sources(cluster: Cluster) -> Iterator[dict[str, Container]]:
-    """Where connections come from: each component, and pods that have no business here."""
-    image = agent(cluster).status()["image"]
-    made = {
-        "unlabelled beside the bridge": restricted_pod("knock", NAMESPACE, image, {}),
-        "labelled beside the bridge": restricted_pod("knock-labelled", NAMESPACE, image, CAPABILITY),
-        "unlabelled beside the agents": restricted_pod("knock", AGENTS, image, {}),
-        "stranger": restricted_pod("knock", STRANGERS, image, {}),
-        "stranger with our label": restricted_pod("knock-labelled", STRANGERS, image, CAPABILITY),
+def release(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """The values of the release, which admits a listed client and a Prometheus for as long as this module runs."""
+    before: dict[str, Any] = json.loads(cluster.helm("get", "values", RELEASE, "-n", NAMESPACE, "-o", "json"))
+    policies = before.get("networkPolicies", {})
+    admitted = {
+        "clients": [*policies.get("clients", []), named(CLIENTS, **HOOK)],
+        "monitoring": [*policies.get("monitoring", []), named(MONITORING, **SCRAPER)],
     }
-    with applied(cluster, *made.values()):
-        for pod in made.values():
-            where = ["-n", pod["metadata"]["namespace"], "--timeout=60s"]
-            cluster.kubectl("wait", "--for=condition=Ready", f"pod/{pod['metadata']['name']}", *where)
+    values = before | {"networkPolicies": policies | admitted}
+    file = tmp_path_factory.mktemp("values") / "values.json"
+    _upgrade(cluster, values, file)
+    yield values
+    _upgrade(cluster, before, file)
+
+
+def _upgrade(cluster: Cluster, values: dict[str, Any], file: Path) -> None:
+    """Give the release exactly these values; only policies differ, so that no pod restarts."""
+    file.write_text(json.dumps(values))
+    words = ["--namespace", NAMESPACE, "--reset-values", "--values", str(file), "--wait", "--timeout", "2m"]
+    cluster.helm("upgrade", RELEASE, CHART, *words)
+
+
+@pytest.fixture(scope="module")
+def knockers(cluster: Cluster, release: dict[str, Any]) -> Iterator[dict[str, Container]]:
+    """Pods that have no business here, and some that have, all on the node that has the metadata service."""
+    assert release
+    image = agent(cluster).status()["image"]
+    places = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        for name in (CLIENTS, MONITORING)
+    ]
+    made = []
+    for name, namespace, labels in KNOCKERS.values():
+        pod = restricted_pod(name, namespace, image, labels)
+        pod["spec"]["nodeSelector"] = {"kubernetes.io/hostname": current()[0].name}
+        made.append(pod)
+    with applied(cluster, *places), applied(cluster, *made):
+        for name, namespace, _ in KNOCKERS.values():
+            cluster.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "-n", namespace, "--timeout=60s")
         time.sleep(2)  # policies reach new pods within this
-        (bridge,) = pods(cluster, NAMESPACE, component("bridge"))
-        (driver, *_) = pods(cluster, CSI, component("fuse-csi"))
         yield {
-            "bridge": Container(cluster, NAMESPACE, bridge["metadata"]["name"], "bridge"),
-            "driver": Container(cluster, CSI, driver["metadata"]["name"], "driver"),
-            "agent": agent(cluster),
-            "sidecar": agent(cluster, container="fuse"),
-        } | {
-            name: Container(cluster, pod["metadata"]["namespace"], pod["metadata"]["name"], "knock")
-            for name, pod in made.items()
+            title: Container(cluster, namespace, name, "knock")
+            for title, (name, namespace, _) in KNOCKERS.items()
         }
 
 
 @pytest.fixture(scope="module")
-def targets(cluster: Cluster) -> Iterator[list[Target]]:
-    """What could be reached, all of it listening, a metadata service of a cloud among it."""
-
-    def address(namespace: str, selector: str) -> str:
-        return str(pods(cluster, namespace, selector)[0]["status"]["podIP"])
-
-    node = current()[0]
-    in_node = ["nsenter", f"--net=/run/netns/{node.namespace}"]
-    add = [*in_node, "ip", "address", "add", f"{METADATA}/32", "dev", "lo"]
-    subprocess.run(add, check=True)
-    server = subprocess.Popen(
-        [
-            *in_node,
-            sys.executable,
-            "-m",
-            "http.server",
-            "--bind",
-            METADATA,
-            "--directory",
-            "/proc/self/ns",
-            "80",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    service = cluster.get("service", "lighthouse-bridge", "-n", NAMESPACE)["spec"]["clusterIP"]
-    dns = address("kube-system", "k8s-app=kube-dns")
-    bridge, driver = address(NAMESPACE, component("bridge")), address(CSI, component("fuse-csi"))
-    other = cluster.get("pod", agent(cluster, "architecture").pod, "-n", AGENTS)["status"]["podIP"]
+def metadata() -> Iterator[None]:
+    """A metadata service of a cloud, on the first node."""
+    in_node = ["nsenter", f"--net=/run/netns/{current()[0].namespace}"]
+    address = [f"{METADATA}/32", "dev", "lo"]
+    subprocess.run([*in_node, "ip", "address", "add", *address], check=True)
+    program = [sys.executable, "-m", "http.server", "--bind", METADATA, "--directory", "/proc/self/ns", "80"]
+    server = subprocess.Popen([*in_node, *program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        yield [
-            Target("bridge's service", service, 8765),
-            Target("bridge", bridge, 8765),
-            Target("bridge's metrics", bridge, 8080),
-            Target("another agent", other, 8081),
-            Target("another agent", other, 8083),
-            Target("driver", driver, 8082),
-            Target("DNS", dns, 53),
-            Target("DNS", dns, 53, "UDP"),
-            Target("DNS metrics", dns, 9153),
-            Target("API server", str(current()[0].address), 6443),
-            Target("kubelet", str(node.address), 10250),
-            Target("metadata", METADATA, 80),
-        ]
+        yield
     finally:
         server.terminate()
         server.wait()
-        subprocess.run([word if word != "add" else "del" for word in add], check=True)
+        subprocess.run([*in_node, "ip", "address", "del", *address], check=True)
 
 
-USER = {"bridge's service", "bridge", "DNS"}
-STRANGER = {"DNS", "DNS metrics", "API server", "kubelet", "metadata"}
-MAY = {
-    "bridge": set[str](),
-    "driver": set[str](),
-    "unlabelled beside the bridge": set[str](),
-    "unlabelled beside the agents": set[str](),
-    "agent": USER,
-    "sidecar": USER,
-    "labelled beside the bridge": USER,
-    "stranger": STRANGER,
-    "stranger with our label": STRANGER,
-}
+@pytest.fixture(scope="module")
+def ground(
+    cluster: Cluster, release: dict[str, Any], knockers: dict[str, Container], metadata: None
+) -> Ground:
+    """All who knock, and everything that could be reached, which listens but for one port of each pod."""
+    assert metadata is None
+    (bridge,) = pods(cluster, NAMESPACE, component("bridge"))
+    (driver, *_) = pods(cluster, CSI, component("fuse-csi"))
+    (dns, *_) = pods(cluster, "kube-system", "k8s-app=kube-dns")
+    own, other = (
+        cluster.get("pod", agent(cluster, expert).pod, "-n", AGENTS)
+        for expert in ("security", "architecture")
+    )
+    sources = {
+        "bridge": Container(cluster, NAMESPACE, bridge["metadata"]["name"], "bridge"),
+        "driver": Container(cluster, CSI, driver["metadata"]["name"], "driver"),
+        "agent": agent(cluster),
+        "sidecar": agent(cluster, container="fuse"),
+    } | knockers
+    service = cluster.get("service", "lighthouse-bridge", "-n", NAMESPACE)["spec"]["clusterIP"]
+    nodes = current()
+    addresses = {"api-server": str(nodes[0].address), "kubelet": str(nodes[0].address), "metadata": METADATA}
+    targets = [
+        Target("bridge's service", service, 8765, endpoint=endpoint_of(bridge)),
+        *port_targets("bridge", bridge),
+        *port_targets("another agent", other),
+        *port_targets("driver", driver),
+        *port_targets("DNS", dns),
+        Target("API server", addresses["api-server"], 6443, endpoint="api-server"),
+        Target("kubelet", addresses["kubelet"], 10250, endpoint="kubelet"),
+        Target("metadata", METADATA, 80, endpoint="metadata"),
+    ]
+    there = [cluster.get("pod", container.pod, "-n", container.namespace) for container in knockers.values()]
+    scenario = Scenario(
+        release,
+        {"clients": [f"{CLIENTS}/hook"], "monitoring": [f"{MONITORING}/prometheus"]},
+        release=RELEASE,
+        namespace=NAMESPACE,
+    )
+    manifest = cluster.helm("get", "manifest", RELEASE, "--namespace", NAMESPACE)
+    endpoints = {name: f"{container.namespace}/{container.pod}" for name, container in sources.items()}
+    everything = place(manifest, scenario, [bridge, driver, own, other, dns, *there], addresses)
+    return Ground(sources, endpoints, targets, everything)
 
 
-@pytest.mark.proves(28, level="running")
-def test_every_cell_of_the_matrix_is_as_the_table_of_flows_says(
-    sources: dict[str, Container], targets: list[Target]
-) -> None:
-    assert sources.keys() == MAY.keys()
-    assert {name for names in MAY.values() for name in names} <= {target.name for target in targets}
-    matrix = knock(sources, targets, MAY)
-    print(f"{matrix.cells} cells, {matrix.opened} open, {len(matrix.wrong)} wrong")
+@pytest.mark.proves(22, 28, level="running")
+def test_every_cell_of_the_matrix_is_as_the_table_and_the_policies_say(ground: Ground) -> None:
+    expected, apart = ground.place.allowed(ground.endpoints, ground.targets)
+    assert apart == [], "the table and the evaluator differ"
+    matrix = knock(ground.sources, ground.targets, expected)
+    print(matrix)
     assert matrix.wrong == []
+    assert matrix.unheard == []
+    assert matrix.cells > 400
+    assert len(set(expected.values())) == 3, "the matrix must have cells that are open, refused and silent"

@@ -17,8 +17,10 @@ from ci.console import Steps
 from ci.release import CHART, bridge_service, role_key, service_url
 from ci.settings import NAMESPACE, RELEASE
 from ci.toolchain import CLUSTER_TOOLS, bin_folder, go_tool
+from tests.chart.flow_scenarios import CAPABILITY, Scenario
 from tests.live import stores
 from tests.live.knocking import Target, knock, restricted_pod
+from tests.live.matrix import endpoint_of, place, port_targets
 from tests.live.support import Container, applied, component, eventually, pods
 from tests.production.redis.agents import Agents
 from tests.production.redis.conftest import ALONE, NAME
@@ -36,7 +38,6 @@ pytestmark = pytest.mark.live
 BRIDGES = 3
 CALM_SECONDS = 8
 RULES = CHART / "charts" / "redis" / "templates" / "monitoring.yaml"
-ACCESS = {"lighthouse.dev/access-redis": "true"}
 SCRAPE = (
     "import sys, urllib.request\n"
     "print(urllib.request.urlopen(f'http://127.0.0.1:{sys.argv[1]}/metrics', timeout=10).read().decode())"
@@ -174,52 +175,50 @@ def test_the_log_of_redis_has_no_errors_of_probes(bridges: Release) -> None:
     assert [line for line in log.splitlines() if "Error accepting a client connection" in line] == []
 
 
-def test_bridges_reach_redis_on_its_port_alone_and_nobody_else_does(
-    bridges: Release, beside: Container
-) -> None:
+@pytest.mark.proves(22, 28, level="running")
+def test_bridges_reach_redis_on_its_port_alone_and_nobody_else_does(bridges: Release) -> None:
     cluster = bridges.cluster
     image = bridges.images["redis-keeper"].reference
-    made = {
-        "unlabelled": restricted_pod("knock", NAMESPACE, image, {}),
-        "stranger with our label": restricted_pod("knock", "default", image, ACCESS),
-    }
-    nodes = pods(cluster, NAMESPACE, f"{component('redis')},lighthouse.dev/role=node")
+    made = [
+        restricted_pod("unlabelled", NAMESPACE, image, {}),
+        restricted_pod("labelled", NAMESPACE, image, CAPABILITY),
+        restricted_pod("labelled", "default", image, CAPABILITY),
+    ]
+    first, second, *_ = pods(cluster, NAMESPACE, f"{component('redis')},lighthouse.dev/role=node")
     (keeper,) = pods(cluster, NAMESPACE, f"{component('redis')},lighthouse.dev/role=keeper")
     (bridge, *_) = pods(cluster, NAMESPACE, component("bridge"))
-    first, second = nodes[0], nodes[1]
-    ports = {"clients": 6379, "bus": 16379, "guard": 8085, "metrics": 9121}
-    targets = [Target(name, first["status"]["podIP"], port) for name, port in ports.items()]
-    targets += [
-        Target("service", cluster.get("service", NAME, "-n", NAMESPACE)["spec"]["clusterIP"], 6379),
-        Target("keeper", keeper["status"]["podIP"], 8085),
-        Target("bridge", bridge["status"]["podIP"], 8765),
-        Target("bridge's metrics", bridge["status"]["podIP"], 8080),
-    ]
-    user = {"clients", "service"}
-    may = {
-        "bridge": user,
-        "pod that may use Redis": user,
-        "keeper": user | {"bus"},
-        "another node": user | {"bus"},
-        "unlabelled": set[str](),
-        "stranger with our label": set[str](),
-    }
-    with applied(cluster, *made.values()):
-        for pod in made.values():
+    (dns, *_) = pods(cluster, "kube-system", "k8s-app=kube-dns")
+    with applied(cluster, *made):
+        for pod in made:
             where = ["-n", pod["metadata"]["namespace"], "--timeout=60s"]
             cluster.kubectl("wait", "--for=condition=Ready", f"pod/{pod['metadata']['name']}", *where)
         time.sleep(2)  # policies reach new pods within this
         sources = {
             "bridge": Container(cluster, NAMESPACE, bridge["metadata"]["name"], "bridge"),
-            "pod that may use Redis": beside,
+            "pod that may use Redis": Container(cluster, NAMESPACE, "labelled", "knock"),
             "keeper": Container(cluster, NAMESPACE, keeper["metadata"]["name"], "keeper"),
             "another node": Container(cluster, NAMESPACE, second["metadata"]["name"], "guard"),
-            "unlabelled": Container(cluster, NAMESPACE, "knock", "knock"),
-            "stranger with our label": Container(cluster, "default", "knock", "knock"),
+            "unlabelled": Container(cluster, NAMESPACE, "unlabelled", "knock"),
+            "stranger with our label": Container(cluster, "default", "labelled", "knock"),
         }
-        matrix = knock(sources, targets, may)
+        service = cluster.get("service", NAME, "-n", NAMESPACE)["spec"]["clusterIP"]
+        targets = [
+            Target("service", service, 6379, endpoint=endpoint_of(first)),
+            *port_targets("node", first),
+            *port_targets("keeper", keeper),
+            *port_targets("bridge", bridge),
+            *port_targets("DNS", dns),
+        ]
+        there = [cluster.get("pod", one.pod, "-n", one.namespace) for one in sources.values()]
+        manifest = cluster.helm("get", "manifest", RELEASE, "--namespace", NAMESPACE)
+        ground = place(manifest, Scenario(bridges.values()), [first, dns, *there], {})
+        endpoints = {name: f"{one.namespace}/{one.pod}" for name, one in sources.items()}
+        expected, apart = ground.allowed(endpoints, targets)
+        assert apart == [], "the table and the evaluator differ"
+        matrix = knock(sources, targets, expected)
+    print(matrix)
     assert matrix.wrong == []
-    assert matrix.cells > 40
+    assert matrix.cells > 140
 
 
 def test_bridges_do_not_get_the_key_of_the_server(bridges: Release) -> None:
