@@ -11,5 +11,7 @@ OPERATED = (
     "postgresql.cnpg.io/v1/Cluster",
     "barmancloud.cnpg.io/v1/ObjectStore",
     "monitoring.coreos.com/v1/PodMonitor",
+    "security.istio.io/v1/AuthorizationPolicy",
+    "security.istio.io/v1/PeerAuthentication",
 )
-"""APIs of operators that the production profiles need of a cluster."""
+"""APIs of operators that some values need of a cluster."""

@@ -37,6 +37,7 @@ def profiles() -> dict[str, tuple[Path, ...]]:
 
 
 WHOLE: dict[str, Any] = {
+    "istio": {"enabled": True},
     "redis": {"enabled": True, "monitoring": {"podMonitor": "always", "rules": "always"}},
     "networkPolicies": {
         "apiServer": {"peers": [{"ipBlock": {"cidr": "172.18.0.2/32"}}]},

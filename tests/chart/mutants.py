@@ -139,7 +139,7 @@ MUTANTS = (
     Mutant("network/excess-flow", "templates/_flows.tpl", "      {{- include \"lighthouse.flows.podLabels\" $ | nindent 6 }}", "      {}"),
     Mutant("network/missing-flow", POLICIES, "policyTypes: [Ingress, Egress]\n  {{- with", "policyTypes: [Ingress]\n  {{- with"),
     Mutant("network/excess-flow", POLICIES, "  podSelector: {}\n  policyTypes: [Ingress, Egress]", "  podSelector: {}\n  policyTypes: [Ingress, Egress]\n  ingress: [{}]"),
-    Mutant("schema/unknown", "templates/_flows.tpl", 'ternary "from" "to" $isIngress }}:', 'ternary "form" "to" $isIngress }}:'),
+    Mutant("schema/unknown", "templates/_flows.tpl", 'ternary "from" "to" $.isIngress }}:', 'ternary "form" "to" $.isIngress }}:'),
     Mutant("disruption/blocks", "templates/budget.yaml", "", BLOCKING_BUDGET),
     Mutant("disruption/selector", "templates/budget.yaml", "", STRAY_BUDGET),
     Mutant("autoscaler/replicas", "templates/scaler.yaml", "", SCALER),

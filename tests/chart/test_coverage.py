@@ -67,6 +67,16 @@ ADMITTED: tuple[dict[str, Any], ...] = (
     },
     {"bridge": {"rules": {"existingConfigMap": "rules"}, "rego": {"existingConfigMap": "policies"}}},
     {"networkPolicies": {"denyReleaseNamespace": False}},
+    {
+        "istio": {"enabled": True},
+        "networkPolicies": {
+            "denyReleaseNamespace": False,
+            "clients": [
+                {"ipBlock": {"cidr": "192.0.2.0/24"}},
+                {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ci"}}},
+            ],
+        },
+    },
     {"redis": {"enabled": True}},
     {"redis": {"enabled": True, "topologySpreadConstraints": []}},
     {"redis": {"enabled": True, "mode": "standalone", "monitoring": {"rules": "always"}}},
@@ -148,6 +158,10 @@ REFUSED: tuple[dict[str, Any], ...] = (
     {"agents": {"fuse": {"cacheMiB": 4096}}},
     {"global": {"unknown": "x"}},
     {"enabled": True},
+    {
+        "istio": {"enabled": True},
+        "networkPolicies": {"clients": [{"namespaceSelector": {"matchLabels": {"team": "build"}}}]},
+    },
     {"bridge": {"podLabels": {"lighthouse.dev/access-bridge": "true"}}},
     {"agents": {"podLabels": {"lighthouse.dev/access-x": "true"}}},
 )
@@ -191,7 +205,8 @@ def _requests() -> list[Request]:
         replace(plain, overrides=_merged(WHOLE | {"bridge": USED}, values))
         for values in (*OWN_ADMITTED, *OWN_REFUSED)
     ]
-    cases.append(replace(plain, overrides=WHOLE, api_versions=()))
+    mesh = {"istio": {"enabled": True}}
+    cases += [replace(plain, overrides=values, api_versions=()) for values in (WHOLE | {"istio": {}}, mesh)]
     cases += [
         replace(
             plain, overrides=WHOLE | {"networkPolicies": WHOLE["networkPolicies"] | {peers: {"peers": []}}}

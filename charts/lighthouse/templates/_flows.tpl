@@ -67,7 +67,8 @@ denied
 {{- end -}}
 
 {{- /* The rules of one direction for the pods of a party, each under its arrow.
-       Arguments: context, table, name (of the party), direction. */ -}}
+       Arguments: context, table, name (of the party), direction, rule (the template of one rule; if not given, that of
+       a NetworkPolicy). */ -}}
 {{- define "lighthouse.flows.rules" -}}
 {{- $isIngress := eq .direction "ingress" -}}
 {{- range .table.flows -}}
@@ -86,20 +87,28 @@ denied
 {{- if kindIs "string" $ports -}}
 {{- $ports = include "lighthouse.flows.value" (dict "context" $.context "name" $ports) | fromJsonArray -}}
 {{- end -}}
-{{- $protocols := .protocol -}}
-{{- $peers := include "lighthouse.flows.peers" (dict "context" $.context "party" $other) -}}
-{{- if $peers }}
+{{- $arguments := dict "context" $.context "party" $other "protocols" .protocol "ports" $ports "isIngress" $isIngress -}}
+{{- $rule := include ($.rule | default "lighthouse.flows.rule") $arguments | trim -}}
+{{- if $rule }}
 # {{ .from }} --> {{ .to }}: {{ .why }}
-- {{ ternary "from" "to" $isIngress }}:
-    {{- $peers | nindent 4 }}
+{{ $rule }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* A flow as a rule of a NetworkPolicy; nothing when the other side is nobody.
+       Arguments: context, party (the other side), protocols, ports, isIngress. */ -}}
+{{- define "lighthouse.flows.rule" -}}
+{{- with include "lighthouse.flows.peers" . }}
+- {{ ternary "from" "to" $.isIngress }}:
+    {{- . | nindent 4 }}
   ports:
-    {{- range $port := $ports }}
-    {{- range $protocols }}
+    {{- range $port := $.ports }}
+    {{- range $.protocols }}
     - port: {{ int $port }}
       protocol: {{ . }}
     {{- end }}
     {{- end }}
-{{- end -}}
-{{- end -}}
 {{- end -}}
 {{- end -}}
