@@ -154,7 +154,7 @@ def test_what_is_missing_or_contradicts_fails_in_one_sentence(
     ],
 )
 def test_a_missing_api_fails_with_the_way_to_get_it(present: int, sentence: str, renderer: Renderer) -> None:
-    request = replace(request_for("default"), overrides=WHOLE)
+    request = replace(request_for("default"), overrides=merge(WHOLE, {"istio": {"enabled": False}}))
     with pytest.raises(RenderError) as refused:
         renderer.render(replace(request, api_versions=request.api_versions[:present]))
     assert sentence in str(refused.value)

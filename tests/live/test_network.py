@@ -169,7 +169,7 @@ def ground(
 
 
 @pytest.mark.proves(22, 28, level="running")
-def test_every_cell_of_the_matrix_is_as_the_table_and_the_policies_say(ground: Ground) -> None:
+def test_every_cell_of_the_matrix_is_as_the_table_of_flows_says(ground: Ground) -> None:
     expected, apart = ground.place.allowed(ground.endpoints, ground.targets)
     assert apart == [], "the table and the evaluator differ"
     matrix = knock(ground.sources, ground.targets, expected)

@@ -160,7 +160,7 @@ def _accounts(render: Render) -> set[tuple[str, str]]:
 
 
 @pytest.mark.proves(26, level="accepted")
-def test_the_accounts_of_all_components_may_do_nothing(render: Render, server: ApiServer) -> None:
+def test_the_accounts_of_components_may_do_nothing(render: Render, server: ApiServer) -> None:
     """By what the chart gives; what CloudNativePG gives to the accounts that it makes is its own."""
     accounts = _accounts(render)
     assert accounts == ACCOUNTS
