@@ -145,6 +145,20 @@ def test_what_is_missing_or_contradicts_fails_in_one_sentence(
     assert sentence in str(refused.value)
 
 
+def test_images_by_digest_keep_the_tag_that_the_operator_reads(renderer: Renderer) -> None:
+    digest = f"sha256:{'a' * 64}"
+    values = {"postgres": {"image": {"digest": digest}, "pooler": {"image": {"digest": digest}}}}
+    render = rendered(renderer, values)
+    assert cluster(render).at("spec.imageName") == (
+        f"ghcr.io/cloudnative-pg/postgresql:18.4-system-trixie@{digest}"
+    )
+    (pooler,) = (item for item in render.objects if item.kind == "Pooler")
+    images = [one["image"] for one in pooler.at("spec.template.spec.containers")]
+    assert images == [f"ghcr.io/cloudnative-pg/pgbouncer@{digest}"]
+    plain = rendered(renderer, {})
+    assert cluster(plain).at("spec.imageName") == "ghcr.io/cloudnative-pg/postgresql:18.4-system-trixie"
+
+
 @pytest.mark.parametrize(
     ("present", "sentence"),
     [

@@ -31,7 +31,6 @@ LEAVES = [
 
 UNSEEN = {
     "redis.tls.days": "bounds a certificate that is another one at every render",
-    "postgres.image.digest": "stays empty, since the operator reads the version from the tag",
 }
 """Values whose effect no two renders can show, and why."""
 
