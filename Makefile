@@ -12,6 +12,7 @@ PART ?=
 EVIDENCE ?=
 DATABASE ?=
 OSV_URL ?=
+ONLY ?=
 REPORTS ?= build/scan
 RELEASE ?= build/release
 SIGN_KEYRING ?=
@@ -59,8 +60,8 @@ check: ## Prove offline what can be: lint, types, renders, units
 test: ## Prove everything a change can break, on a running cluster
 	@$(PYTHON) -m ci test --nodes $(NODES)
 
-scan: ## Scan images, locks, manifests and sources (DATABASE=folder with trivy.db, OSV_URL= where there is no network)
-	@$(PYTHON) -m ci.scan --reports $(REPORTS) $(DATABASE:%=--database %) $(OSV_URL:%=--osv-url %)
+scan: ## Scan images, locks, manifests and sources (ONLY="locks sources", DATABASE=folder with trivy.db, OSV_URL= where there is no network)
+	@$(PYTHON) -m ci.scan --reports $(REPORTS) $(DATABASE:%=--database %) $(OSV_URL:%=--osv-url %) $(ONLY:%=--only %)
 
 test-scan: ## Prove that the scanners find what is planted and fail when they are blind
 	@$(PYTHON) -m ci test-scan

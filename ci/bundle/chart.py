@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
 from ci.console import Failure, run
+from ci.scan.inventory import images_of, repository
 from ci.settings import ROOT
 
 if TYPE_CHECKING:
@@ -59,29 +60,8 @@ def _pin(path: Path, name: str, digest: str) -> int:
     return count
 
 
-def images_of(manifests: str) -> list[str]:
-    """Every image of every container in rendered manifests, each once."""
-    found: set[str] = set()
-
-    def walk(value: Any) -> None:
-        if isinstance(value, dict):
-            for key in ("containers", "initContainers"):
-                found.update(
-                    one["image"] for one in value.get(key) or [] if isinstance(one, dict) and "image" in one
-                )
-            for inner in value.values():
-                walk(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                walk(inner)
-
-    for document in yaml.safe_load_all(manifests):
-        walk(document)
-    return sorted(found)
-
-
 def _annotate(file: Path, used: list[str]) -> None:
-    listed = [{"name": re.split(r"[@:]", image)[0].rpartition("/")[2], "image": image} for image in used]
+    listed = [{"name": repository(image).rpartition("/")[2], "image": image} for image in used]
     log = run(["git", "log", f"--max-count={CHANGES}", "--no-merges", "--format=%s", "--", "."], cwd=ROOT)
     metadata = yaml.safe_load(file.read_text())
     metadata["annotations"] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import tempfile
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ from rich.console import Console
 
 from ci import images, preflight, toolchain
 from ci.console import Failure, Steps, fail, interrupt_on_sigterm
-from ci.scan import canary, database, policy, reports, targets
+from ci.scan import canary, database, inventory, policy, reports, targets
 from ci.scan.advisories import PipAudit
 from ci.scan.checkov import Checkov
-from ci.scan.trivy import Trivy
+from ci.scan.trivy import DEBIAN, GO, PYTHON, Expected, Trivy
 from ci.settings import CACHE, ROOT
 
 if TYPE_CHECKING:
@@ -49,14 +50,16 @@ class Scanners:
             proofs[kind]()
 
     def _prove_image(self, folder: Path) -> None:
-        scan = self.trivy.image("canary image", canary.write_layout(folder, canary.canary_files()))
-        planted = {f"{name} {version}": f"{name} {version}" for name, version in canary.PACKAGES}
-        canary.require(scan, {**planted, "a key in srv/canary.ini": "srv/canary.ini"})
+        layout = canary.write_layout(folder, canary.canary_files())
+        scan = self.trivy.image("canary image", layout, Expected(packages=(DEBIAN, PYTHON, GO)))
+        planted = {f"{name} {version}": ("", f"{name} {version}") for name, version in canary.PACKAGES}
+        canary.require(scan, {**planted, "a key in srv/canary.ini": (canary.SECRET_RULE, "srv/canary.ini")})
 
     def _prove_secret(self, folder: Path) -> None:
         folder.mkdir()
         (folder / "canary.ini").write_text(canary.secret_file())
-        canary.require(self.trivy.secrets("canary sources", folder), {"a key in canary.ini": "canary.ini"})
+        scan = self.trivy.secrets("canary sources", folder)
+        canary.require(scan, {"a key in canary.ini": (canary.SECRET_RULE, "canary.ini")})
 
     def _prove_manifests(self, file: Path) -> None:
         file.write_text(canary.MANIFEST)
@@ -64,20 +67,25 @@ class Scanners:
             *self.checkov.manifests({"canary manifest": file}),
             self.trivy.manifests("canary manifest", file),
         ):
-            canary.require(scan, {"a privileged pod": "Pod.canary.canary"})
+            canary.require(
+                scan, {"a privileged pod": (canary.PRIVILEGED_RULES[scan.scanner], "Pod.canary.canary")}
+            )
 
     def _prove_lock(self, file: Path) -> None:
         file.write_text(canary.LOCK)
-        canary.require(self.pip_audit.lock("canary lock", file), {"pyyaml 5.3": "pyyaml 5.3"})
+        canary.require(self.pip_audit.lock("canary lock", file), {"pyyaml 5.3": ("", "pyyaml 5.3")})
 
 
-def _scan(scanners: Scanners, kind: str, steps: Steps, folder: Path) -> list[Scan]:
+def _scan(
+    scanners: Scanners, kind: str, steps: Steps, folder: Path, listed: inventory.Inventory
+) -> list[Scan]:
     if kind == "images":
         preflight.check_root()
+        expected = {name: listed.expected(name) for name in images.RELEASED}
         base = images.base_image(steps)
         built = {name: images.product_image(steps, name, base) for name in images.RELEASED}
         return [
-            scanners.trivy.image(name, targets.unpack(image.archive, folder / name))
+            scanners.trivy.image(name, targets.unpack(image.archive, folder / name), expected[name])
             for name, image in built.items()
         ]
     if kind == "locks":
@@ -138,6 +146,12 @@ def scan(
     now = datetime.datetime.now(tz=datetime.UTC)
     thresholds = policy.read_thresholds(policies / "thresholds.yaml")
     exceptions = policy.read_exceptions(policies / "exceptions.yaml")
+    listed = inventory.read_inventory(policies / "images.yaml")
+    if unknown := sorted(listed.buckets() - set(thresholds.database_minimum_entries)):
+        raise Failure(
+            f"{policies / 'thresholds.yaml'} asks no entries of {', '.join(unknown)}, which {policies / 'images.yaml'} "
+            "needs: name them under databaseMinimumEntries."
+        )
     program = toolchain.go_tool(toolchain.TRIVY, steps) / "trivy"
     lister = toolchain.go_tool(toolchain.TRIVY_DB, steps) / "trivy-db"
     python = toolchain.scanners(steps)
@@ -147,7 +161,8 @@ def scan(
             if not given:
                 database.download(program, CACHE / "trivy")
             age = datetime.timedelta(hours=thresholds.database_maximum_age_hours)
-            known = database.check_database(lister, source, age, now)
+            least = thresholds.database_minimum_entries
+            known = database.check_database(lister, source, age, least, now)
             step.note(f"of {known.updated:%Y-%m-%d %H:%M}, {known.entries} entries")
     scanners = Scanners(Trivy(program, source), PipAudit(python, osv_url), Checkov(python, CHECKS))
     with steps.step("the scanners find what is planted"):
@@ -156,10 +171,18 @@ def scan(
     scans: list[Scan] = []
     for kind in kinds:
         with steps.step(f"scan {kind}") as step:
-            found = _scan(scanners, kind, steps, folder)
+            found = _scan(scanners, kind, steps, folder, listed)
             step.note(f"{len(found)} scanned")
             scans += found
     judgement = policy.judge(scans, thresholds, exceptions, now.date())
+    if "manifests" in kinds:
+        named = {
+            image
+            for file in (folder / "renders").iterdir()
+            for image in inventory.images_of(file.read_text())
+        }
+        unlisted = inventory.problems(listed, named, now.date())
+        judgement = dataclasses.replace(judgement, problems=(*judgement.problems, *unlisted))
     reports.write_reports(output, scans, judgement)
     reports.print_table(Console(), scans, judgement)
     return judgement.passed

@@ -13,6 +13,7 @@ from ci.scan.findings import Finding, Kind, Scan, Severity
 
 OWN = "CKV_LIGHTHOUSE_"
 """How the ids of the checks in policies/checkov begin."""
+_KINDS = ("passed_checks", "failed_checks", "skipped_checks", "parsing_errors")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class Checkov:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         try:
             report = json.loads(done.stdout)
-            results: dict[str, list[dict[str, Any]]] = report["results"]
+            results: dict[str, list[dict[str, Any]]] = {
+                kind: list(report["results"][kind]) for kind in _KINDS
+            }
         except (ValueError, KeyError, TypeError):
             said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()] or [
                 "no message"

@@ -12,14 +12,10 @@ import msgspec
 from ci.console import Failure, run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
 SCHEMA = 2
-DEBIAN = "debian 12"
-PYTHON = "pip::"
-REQUIRED = (DEBIAN, PYTHON)
-"""What must not be empty: the buckets whose names begin so, of the packages that our images hold."""
 
 
 class _Metadata(msgspec.Struct, frozen=True, rename="pascal"):
@@ -45,11 +41,16 @@ def download(trivy: Path, cache: Path) -> Path:
 
 
 def check_database(
-    lister: Path, folder: Path, maximum_age: datetime.timedelta, now: datetime.datetime
+    lister: Path,
+    folder: Path,
+    maximum_age: datetime.timedelta,
+    minimum_entries: Mapping[str, int],
+    now: datetime.datetime,
 ) -> Database:
     """The database in a folder; `Failure` when a scan with it would pass because it knows too little.
 
-    `lister` is the program ci/tools/trivy-db. Trivy itself accepts a stale or empty database in silence.
+    `lister` is the program ci/tools/trivy-db, `minimum_entries` what the buckets whose names begin so must hold
+    together. Trivy itself accepts a stale or empty database in silence.
     """
     file, described = folder / "trivy.db", folder / "metadata.json"
     for path in (file, described):
@@ -72,13 +73,21 @@ def check_database(
             f"The vulnerability database {folder} is {hours:.0f} hours old and must be from 0 to {limit:.0f}: fetch it anew."
         )
     buckets: dict[str, int] = json.loads(run([lister, "list", file]))
-    _refuse_empty(folder, buckets, REQUIRED)
+    _refuse_poor(folder, buckets, minimum_entries)
     return Database(folder, metadata.updated_at, sum(buckets.values()))
 
 
-def _refuse_empty(folder: Path, buckets: dict[str, int], required: Sequence[str]) -> None:
-    for prefix in required:
-        if not any(count for name, count in buckets.items() if name.startswith(prefix)):
-            raise Failure(
-                f"The vulnerability database {folder} has no advisory for '{prefix}': fetch it anew, or give another DATABASE."
-            )
+def _refuse_poor(folder: Path, buckets: dict[str, int], minimum_entries: Mapping[str, int]) -> None:
+    held = {
+        prefix: sum(count for name, count in buckets.items() if name.startswith(prefix))
+        for prefix in minimum_entries
+    }
+    poor = [
+        f"{count} entries for '{prefix}' and must have {minimum_entries[prefix]}"
+        for prefix, count in held.items()
+        if count < minimum_entries[prefix]
+    ]
+    if poor:
+        raise Failure(
+            f"The vulnerability database {folder} has {', '.join(poor)}: fetch it anew, or give another DATABASE."
+        )

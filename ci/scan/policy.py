@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _Content = TypeVar("_Content")
-_Text = Annotated[str, msgspec.Meta(min_length=1)]
+Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Fails(StrEnum):
@@ -33,6 +33,7 @@ class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     """policies/scan/thresholds.yaml."""
 
     database_maximum_age_hours: Annotated[int, msgspec.Meta(gt=0)]
+    database_minimum_entries: dict[Text, Annotated[int, msgspec.Meta(gt=0)]]
     fails: dict[Kind, dict[Severity, Fails]]
 
     def fail(self, finding: Finding) -> bool:
@@ -44,12 +45,12 @@ class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
 class ScanException(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Findings of one check that are accepted until a day: shell patterns for where, why, and who answers for it."""
 
-    scanner: _Text
-    check: _Text
-    target: _Text
-    subject: _Text
-    reason: _Text
-    owner: _Text
+    scanner: Text
+    check: Text
+    target: Text
+    subject: Text
+    reason: Text
+    owner: Text
     """A role, such as `platform`: people leave."""
     expires: datetime.date
     """The last day on which it counts."""
@@ -81,7 +82,7 @@ class Judgement:
 
 def read_thresholds(path: Path) -> Thresholds:
     """Read the thresholds; `Failure` for one that is unknown or left out."""
-    found = _read(path, Thresholds)
+    found = read(path, Thresholds)
     lacking = [
         f"{kind}.{severity}"
         for kind in Kind
@@ -96,12 +97,12 @@ def read_thresholds(path: Path) -> Thresholds:
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One entry of policies/scan/exceptions.yaml: several checks may share a reason."""
 
-    scanner: _Text
-    checks: Annotated[tuple[_Text, ...], msgspec.Meta(min_length=1)]
-    target: _Text
-    subject: _Text
-    reason: _Text
-    owner: _Text
+    scanner: Text
+    checks: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
+    target: Text
+    subject: Text
+    reason: Text
+    owner: Text
     expires: datetime.date
 
 
@@ -109,12 +110,13 @@ def read_exceptions(path: Path) -> tuple[ScanException, ...]:
     """Read the exceptions, one for each check; `Failure` for an unknown or missing field."""
     return tuple(
         ScanException(one.scanner, check, one.target, one.subject, one.reason, one.owner, one.expires)
-        for one in _read(path, list[_Entry])
+        for one in read(path, list[_Entry])
         for check in one.checks
     )
 
 
-def _read(path: Path, kind: type[_Content]) -> _Content:
+def read(path: Path, kind: type[_Content]) -> _Content:
+    """A file of policies/scan; `Failure` for an unknown or missing field."""
     try:
         return msgspec.yaml.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError) as error:

@@ -17,8 +17,8 @@ from ci.scan.findings import Finding, Kind, Scan, Severity
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OS_PACKAGES = "os-pkgs"
-LANGUAGE_PACKAGES = "lang-pkgs"
+DEBIAN, PYTHON, GO = "debian", "python-pkg", "gobinary"
+"""Kinds of packages by Trivy's names: of the system, of Python, and modules in programs written in Go."""
 _QUIET = ("--skip-version-check", "--disable-telemetry")
 
 
@@ -57,7 +57,7 @@ class _Summary(msgspec.Struct, frozen=True, rename="pascal"):
 
 class _Result(msgspec.Struct, frozen=True, rename="pascal"):
     target: str
-    kind: str = msgspec.field(name="Class")
+    kind: str = msgspec.field(name="Type", default="")
     packages: tuple[_Package, ...] = ()
     vulnerabilities: tuple[_Vulnerability, ...] = ()
     secrets: tuple[_Secret, ...] = ()
@@ -86,7 +86,8 @@ class Expected:
 
     family: str = "debian"
     release: str = "12"
-    classes: tuple[str, ...] = (OS_PACKAGES, LANGUAGE_PACKAGES)
+    packages: tuple[str, ...] = (DEBIAN, PYTHON)
+    """The kinds of packages in it, all of them: the database is only asked to know these."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Trivy:
     def image(self, name: str, layout: Path, expected: Expected = Expected()) -> Scan:
         """Vulnerabilities and secrets in an image, given as a folder in the OCI layout.
 
-        `Failure` if Trivy did not know the image's system, or saw no package of an expected class.
+        `Failure` if Trivy did not know the image's system, or saw other kinds of packages than expected.
         """
         options = ["--input", str(layout), "--scanners", "vuln,secret", "--list-all-pkgs"]
         updates = ["--skip-db-update", "--skip-java-db-update", "--skip-vex-repo-update", "--offline-scan"]
@@ -162,14 +163,18 @@ def read_image(name: str, report: _Report, expected: Expected) -> Scan:
             f"{name} was not scanned: its system must be {expected.family} {expected.release}, and Trivy recognised {seen}; "
             "build it on a supported base."
         )
-    packages = dict.fromkeys(expected.classes, 0)
+    packages: dict[str, int] = {}
     for result in report.results:
-        if result.kind in packages:
-            packages[result.kind] += len(result.packages)
-    unseen = [kind for kind, count in packages.items() if not count]
-    if unseen:
+        if result.packages:
+            packages[result.kind] = packages.get(result.kind, 0) + len(result.packages)
+    if unseen := [kind for kind in expected.packages if kind not in packages]:
         raise Failure(
             f"{name} was not scanned: Trivy found no package of {' and '.join(unseen)} in it; keep the package lists in the image."
+        )
+    if unexpected := sorted(set(packages) - set(expected.packages)):
+        raise Failure(
+            f"{name} was not scanned: it holds packages of {' and '.join(unexpected)}, which policies/scan/images.yaml "
+            "does not name; add them there, so that the database has to know them."
         )
     return Scan("trivy", name, sum(packages.values()), tuple(_of_image(name, report, system)))
 

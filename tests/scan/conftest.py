@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from ci import toolchain
 from ci.console import Steps, run
 from ci.scan.advisories import PipAudit
 from ci.scan.checkov import Checkov
+from ci.scan.policy import read_thresholds
 from ci.scan.trivy import Trivy
 from ci.settings import ROOT
 
@@ -27,20 +29,38 @@ if TYPE_CHECKING:
 NOW = datetime.datetime.now(tz=datetime.UTC)
 OPENSSL = "CVE-2999-0001"
 PYYAML = "CVE-2020-14343"
-ADVISORIES = {
+GO_NET = "CVE-2022-41717"
+POLICIES = ROOT / "policies" / "scan"
+LEAST = read_thresholds(POLICIES / "thresholds.yaml").database_minimum_entries
+ADVISORIES: dict[str, dict[str, Any]] = {
     "debian 12": {"openssl": {OPENSSL: {"FixedVersion": "3.0.0-2"}}},
     "pip::GitHub Security Advisory Pip": {
         "pyyaml": {PYYAML: {"PatchedVersions": ["5.4"], "VulnerableVersions": ["<5.4"]}}
     },
+    "go::GitHub Security Advisory Go": {
+        "golang.org/x/net": {GO_NET: {"PatchedVersions": ["0.4.0"], "VulnerableVersions": ["<0.4.0"]}}
+    },
     "vulnerability": {
         OPENSSL: {"Severity": "CRITICAL", "Title": "planted"},
         PYYAML: {"Severity": "CRITICAL"},
+        GO_NET: {"Severity": "CRITICAL"},
     },
     "data-source": {
         "debian 12": {"ID": "debian", "Name": "Debian Security Tracker"},
         "pip::GitHub Security Advisory Pip": {"ID": "ghsa", "Name": "GitHub Security Advisory Pip"},
+        "go::GitHub Security Advisory Go": {"ID": "ghsa", "Name": "GitHub Security Advisory Go"},
     },
 }
+
+
+def whole(contents: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """A database's contents with as many further entries, about nothing, as policies/scan asks of its buckets."""
+    filled = dict(contents)
+    for prefix, count in LEAST.items():
+        for name in [name for name in contents if name.startswith(prefix)]:
+            entry: dict[str, Any] = {"Severity": "LOW"} if name == "vulnerability" else {"CVE-2999-9999": {}}
+            filled[name] = {f"nothing-{number}": entry for number in range(count)} | contents[name]
+    return filled
 
 
 @pytest.fixture(scope="session")
@@ -57,14 +77,19 @@ def python() -> Path:
 
 @pytest.fixture
 def write_database(lister: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Writes a vulnerability database and returns its folder."""
+    """Writes a vulnerability database, filled up unless `bare`, and returns its folder."""
 
     def write(
-        contents: dict[str, Any] = ADVISORIES, updated: datetime.datetime = NOW, version: int = 2
+        contents: dict[str, Any] = ADVISORIES,
+        updated: datetime.datetime = NOW,
+        version: int = 2,
+        *,
+        bare: bool = False,
     ) -> Path:
         folder = tmp_path / "database"
         folder.mkdir()
-        run([lister, "write", folder / "trivy.db"], stdin=json.dumps(contents).encode())
+        written = contents if bare else whole(contents)
+        run([lister, "write", folder / "trivy.db"], stdin=json.dumps(written).encode())
         day = updated.isoformat().replace("+00:00", "Z")
         later = (NOW + datetime.timedelta(days=3650)).isoformat().replace("+00:00", "Z")
         described = {"Version": version, "UpdatedAt": day, "NextUpdate": later, "DownloadedAt": day}
@@ -136,10 +161,18 @@ def pip_audit(python: Path, advisories: str) -> PipAudit:
 
 @pytest.fixture
 def scan(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`python -m ci.scan` with its reports in tmp_path/reports."""
+    """`python -m ci.scan` with its reports in tmp_path/reports, and with these variables in its environment."""
 
-    def start(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    def start(*words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "ci.scan", "--reports", tmp_path / "reports", *words]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        env = os.environ | variables
+        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
     return start
+
+
+def said(file: Path, text: str) -> Path:
+    """A program that says `text` whatever it is asked, as one of another version might."""
+    file.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
+    file.chmod(0o755)
+    return file

@@ -142,12 +142,15 @@ def test_scanners_differ_only_where_it_is_explained(checkov: Checkov, trivy: Tri
     ):
         for one in scan.findings:
             found[scan.scanner].setdefault(one.check, set()).add((one.target, one.subject))
-    differing = [
-        pair
+    both = {
+        tuple(pair.values()): (
+            found["trivy"].get(pair["trivy"], set()),
+            found["checkov"].get(pair["checkov"], set()),
+        )
         for pair in explained["same"]
-        if not found["trivy"].get(pair["trivy"]) == found["checkov"].get(pair["checkov"]) != set()
-    ]
-    assert differing == [], "both ask the same, and find other objects"
+    }
+    assert [pair for pair, (first, second) in both.items() if first != second] == [], "other objects"
+    assert [pair for pair, (first, _) in both.items() if not first] == [], "found nowhere: take the pair out"
     for scanner in ("trivy", "checkov"):
         alone = set(found[scanner]) - {pair[scanner] for pair in explained["same"]}
         assert alone == set(explained[scanner]), f"what only {scanner} finds"

@@ -10,7 +10,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ci.scan import policy
+from ci import images
+from ci.console import run
+from ci.scan import canary, policy, targets
 from ci.settings import ROOT
 
 from .conftest import ADVISORIES, OPENSSL, advisory_service
@@ -22,10 +24,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.scan
 
 
-def error(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 1, done.stderr
+def error(done: subprocess.CompletedProcess[str], code: int = 1) -> str:
+    """The sentence of a scan that failed; make has its own exit code, 2."""
+    assert done.returncode == code, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     return line
+
+
+OF_SSL = {"agent", "bridge", "fuse-csi", "redis", "redis-keeper"}
+"""Images with libssl3: those with Python, and Redis, which speaks TLS."""
 
 
 @pytest.mark.proves(27, level="running")
@@ -37,7 +44,7 @@ def test_everything_of_ours_passes(
     assert done.returncode == 0, done.stdout + done.stderr
     suite = ElementTree.parse(tmp_path / "reports" / "scan.xml").getroot()  # noqa: S314 - our own
     names = {case.get("name") for case in suite.iter("testcase")}
-    assert {"bridge", "fuse-csi", "agent", "default", "sources", "ci/requirements.txt"} <= names
+    assert {*images.RELEASED, "default", "pooler", "sources", "ci/requirements.txt"} <= names
     accepted = [
         result
         for one in json.loads((tmp_path / "reports" / "scan.sarif").read_text())["runs"]
@@ -56,7 +63,37 @@ def test_vulnerable_package_in_an_image_of_ours_is_found(
     found = re.findall(
         rf"^(\S+): libssl3 \S+: {OPENSSL} \(critical, fixed in 99\)", done.stdout, re.MULTILINE
     )
-    assert found == ["agent", "bridge", "fuse-csi"]
+    assert found == [name for name in sorted(images.RELEASED) if name in OF_SSL]
+
+
+@pytest.mark.proves(27, level="running")
+def test_planted_secret_and_manifest_fail_the_scan_by_name(tmp_path: Path) -> None:
+    tree = targets.copy_sources(tmp_path / "tree")
+    run(["git", "init", "--quiet"], cwd=tree)
+    (tree / "docs" / "planted.ini").write_text(canary.secret_file())
+    (tree / "charts" / "lighthouse" / "templates" / "planted.yaml").write_text(canary.MANIFEST)
+    words = ["ONLY=sources manifests", f"REPORTS={tmp_path / 'reports'}"]
+    done = subprocess.run(["make", "scan", *words], cwd=tree, capture_output=True, text=True, check=False)
+    assert "The scan failed" in error(done, 2)
+    assert f"sources: docs/planted.ini:1: {canary.SECRET_RULE} (critical)" in done.stdout
+    for rule in canary.PRIVILEGED_RULES.values():
+        assert f"default: Pod.canary.canary: {rule} (" in done.stdout
+    assert "The image example.com/canary:1.0.0 is neither scanned nor excused" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("kind", "variables", "missed"),
+    [
+        ("sources", {"TRIVY_SEVERITY": "LOW"}, "trivy did not find a key in canary.ini"),
+        ("manifests", {"TRIVY_SEVERITY": "LOW"}, "trivy did not find a privileged pod"),
+        ("manifests", {"CKV_SKIP_CHECK": "CKV_K8S_16"}, "checkov did not find a privileged pod"),
+    ],
+    ids=["Trivy's secrets", "Trivy's manifests", "checkov"],
+)
+def test_scanner_that_a_setting_made_blind_is_not_believed(
+    kind: str, variables: dict[str, str], missed: str, scan: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    assert f"{missed} in its canary" in error(scan("--only", kind, **variables))
 
 
 def test_image_scanner_that_misses_its_canary_is_not_believed(

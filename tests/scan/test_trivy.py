@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,19 +12,20 @@ from ci.console import Failure
 from ci.scan import canary
 from ci.scan.database import check_database
 from ci.scan.findings import Kind
+from ci.scan.policy import judge, read_thresholds
+from ci.scan.trivy import DEBIAN, GO, PYTHON, Expected, Trivy
 
-from .conftest import ADVISORIES, NOW, OPENSSL, PYYAML
+from .conftest import ADVISORIES, GO_NET, LEAST, NOW, OPENSSL, POLICIES, PYYAML
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ci.scan.trivy import Trivy
-
 pytestmark = pytest.mark.scan
 
 DAY = datetime.timedelta(days=1)
 STATUS = "var/lib/dpkg/status"
+ALL = Expected(packages=(DEBIAN, PYTHON, GO))
 
 
 def without(*names: str) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def without(*names: str) -> dict[str, Any]:
 
 def test_missing_database_is_refused(lister: Path, tmp_path: Path) -> None:
     with pytest.raises(Failure, match=r"The vulnerability database has no .*trivy\.db: fetch it"):
-        check_database(lister, tmp_path, DAY, NOW)
+        check_database(lister, tmp_path, DAY, LEAST, NOW)
 
 
 @pytest.mark.parametrize(
@@ -41,29 +43,46 @@ def test_missing_database_is_refused(lister: Path, tmp_path: Path) -> None:
         ({"updated": NOW - 2 * DAY}, r"is 48 hours old and must be from 0 to 24"),
         ({"updated": NOW + DAY}, r"is -24 hours old and must be from 0 to 24"),
         ({"version": 1}, r"has schema 1 and must have 2"),
-        ({"contents": {}}, r"has no advisory for 'debian 12'"),
-        ({"contents": without("debian 12")}, r"has no advisory for 'debian 12'"),
-        ({"contents": without("pip::GitHub Security Advisory Pip")}, r"has no advisory for 'pip::'"),
+        ({"contents": {}}, rf"has 0 entries for 'debian 12' and must have {LEAST['debian 12']}"),
+        (
+            {"bare": True},
+            rf"has 1 entries for 'debian 12' and must have {LEAST['debian 12']}, 1 entries for 'pip::'",
+        ),
+        ({"contents": without("debian 12")}, r"has 0 entries for 'debian 12'"),
+        ({"contents": without("pip::GitHub Security Advisory Pip")}, r"has 0 entries for 'pip::'"),
+        ({"contents": without("go::GitHub Security Advisory Go")}, r"has 0 entries for 'go::'"),
+        ({"contents": without("vulnerability")}, r"has 0 entries for 'vulnerability'"),
     ],
-    ids=["stale", "from the future", "another schema", "empty", "without Debian", "without Python"],
+    ids=[
+        "stale",
+        "from the future",
+        "another schema",
+        "empty",
+        "one advisory each",
+        "without Debian",
+        "without Python",
+        "without Go",
+        "without severities",
+    ],
 )
 def test_database_that_knows_too_little_is_refused(
     options: dict[str, Any], sentence: str, lister: Path, write_database: Callable[..., Path]
 ) -> None:
     with pytest.raises(Failure, match=sentence):
-        check_database(lister, write_database(**options), DAY, NOW)
+        check_database(lister, write_database(**options), DAY, LEAST, NOW)
 
 
 def test_whole_database_is_accepted(lister: Path, write_database: Callable[..., Path]) -> None:
-    assert check_database(lister, write_database(), DAY, NOW).entries > 0
+    assert check_database(lister, write_database(), DAY, LEAST, NOW).entries > sum(LEAST.values())
 
 
 def test_planted_packages_and_secret_are_found_in_an_image(trivy: Trivy, tmp_path: Path) -> None:
-    scan = trivy.image("canary", canary.write_layout(tmp_path / "image", canary.canary_files()))
+    scan = trivy.image("canary", canary.write_layout(tmp_path / "image", canary.canary_files()), ALL)
     found = {(one.kind, one.check): one.subject for one in scan.findings}
     assert found == {
         (Kind.VULNERABILITY, OPENSSL): "openssl 3.0.0-1",
         (Kind.VULNERABILITY, PYYAML): "PyYAML 5.3",
+        (Kind.VULNERABILITY, GO_NET): "golang.org/x/net v0.1.0",
         (Kind.SECRET, "aws-access-key-id"): "srv/canary.ini:1",
     }
 
@@ -79,11 +98,19 @@ def test_planted_packages_and_secret_are_found_in_an_image(trivy: Trivy, tmp_pat
             {"etc/os-release": b'ID=alpine\nVERSION_ID="3.20"\n', "etc/debian_version": None},
             "must be debian 12",
         ),
-        ({STATUS: None}, "found no package of os-pkgs in it"),
-        ({STATUS: b""}, "found no package of os-pkgs in it"),
-        ({"METADATA": None}, "found no package of lang-pkgs in it"),
+        ({STATUS: None}, "found no package of debian in it"),
+        ({STATUS: b""}, "found no package of debian in it"),
+        ({"METADATA": None}, "found no package of python-pkg in it"),
+        ({"bin/canary": None}, "found no package of gobinary in it"),
     ],
-    ids=["unsupported system", "another system", "no package list", "zero packages", "no Python packages"],
+    ids=[
+        "unsupported system",
+        "another system",
+        "no package list",
+        "zero packages",
+        "no Python packages",
+        "no Go modules",
+    ],
 )
 def test_image_that_trivy_could_not_read_is_refused(
     changes: dict[str, bytes | None], sentence: str, trivy: Trivy, tmp_path: Path
@@ -96,7 +123,28 @@ def test_image_that_trivy_could_not_read_is_refused(
             files[key] = content
     layout = canary.write_layout(tmp_path / "image", files)
     with pytest.raises(Failure, match=sentence):
-        trivy.image("bridge", layout)
+        trivy.image("bridge", layout, ALL)
+
+
+def test_packages_that_the_inventory_does_not_name_are_refused(trivy: Trivy, tmp_path: Path) -> None:
+    layout = canary.write_layout(tmp_path / "image", canary.canary_files())
+    with pytest.raises(
+        Failure, match=r"holds packages of gobinary, which policies/scan/images\.yaml does not"
+    ):
+        trivy.image("bridge", layout, Expected(packages=(DEBIAN, PYTHON)))
+
+
+def test_system_past_its_end_of_life_fails(trivy: Trivy, tmp_path: Path) -> None:
+    files = canary.canary_files() | {
+        "etc/os-release": b'ID=debian\nVERSION_ID="8"\n',
+        "etc/debian_version": b"8.11\n",
+    }
+    old = replace(ALL, release="8")
+    scan = trivy.image("bridge", canary.write_layout(tmp_path / "image", files), old)
+    ended = [one for one in scan.findings if one.check == "end-of-life"]
+    assert [one.subject for one in ended] == ["debian 8.11"]
+    thresholds = read_thresholds(POLICIES / "thresholds.yaml")
+    assert judge([replace(scan, findings=tuple(ended))], thresholds, [], NOW.date()).failing == tuple(ended)
 
 
 def test_what_is_no_image_is_refused(trivy: Trivy, tmp_path: Path) -> None:
