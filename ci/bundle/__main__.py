@@ -40,6 +40,11 @@ def main(output: Path, keyring: Path | None, name: str, passphrase_file: Path | 
 
 def _key(keyring: Path | None, name: str, passphrase_file: Path | None, unsigned: bool) -> Key | None:
     if keyring and name:
+        if changed := archive.changes():
+            raise Failure(
+                f"A signed release is made from a commit, and {', '.join(changed[:5])} differ from it: commit them, "
+                "or give UNSIGNED=1 in place of the key to make one only to try it."
+            )
         return Key(keyring, name, passphrase_file)
     if unsigned and not keyring and not name:
         return None

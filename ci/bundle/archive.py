@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 SUMS = "SHA256SUMS"
 
 
+def commit() -> str:
+    """The commit that is built from."""
+    return run(["git", "rev-parse", "HEAD"], cwd=ROOT).strip()
+
+
+def changes() -> list[str]:
+    """The files that differ from that commit, or that it does not know."""
+    return [line[3:] for line in run(["git", "status", "--porcelain"], cwd=ROOT).splitlines()]
+
+
 def image_digest(layout: Path) -> str:
     """The digest of the one image in an OCI layout."""
     (described,) = json.loads((layout / "index.json").read_text())["manifests"]
@@ -25,17 +35,21 @@ def image_digest(layout: Path) -> str:
 
 
 def name_image(layout: Path, repository: str) -> None:
-    """Name the image in a layout by its digest, as the chart does, for what imports it into a node."""
+    """Name the image in a layout by its digest, as the chart does, for what imports it into a node.
+
+    The commit stands beside the name and not in the image, whose digest is that of its content alone.
+    """
     index = json.loads((layout / "index.json").read_text())
     (described,) = index["manifests"]
-    described["annotations"] = {"io.containerd.image.name": f"{repository}@{described['digest']}"}
+    described["annotations"] = {
+        "io.containerd.image.name": f"{repository}@{described['digest']}",
+        "org.opencontainers.image.revision": commit(),
+    }
     (layout / "index.json").write_text(json.dumps(index))
 
 
 def provenance(subjects: Mapping[str, str], materials: Mapping[str, str]) -> dict[str, Any]:
     """What was built from what, as an in-toto statement with SLSA's predicate; digests are sha256 without prefix."""
-    commit = run(["git", "rev-parse", "HEAD"], cwd=ROOT).strip()
-    changed = bool(run(["git", "status", "--porcelain"], cwd=ROOT).strip())
     dependencies = [{"uri": name, "digest": {"sha256": digest}} for name, digest in sorted(materials.items())]
     return {
         "_type": "https://in-toto.io/Statement/v1",
@@ -46,7 +60,7 @@ def provenance(subjects: Mapping[str, str], materials: Mapping[str, str]) -> dic
         "predicate": {
             "buildDefinition": {
                 "buildType": "https://lighthouse.dev/make-release/v1",
-                "externalParameters": {"commit": commit, "uncommittedChanges": changed},
+                "externalParameters": {"commit": commit(), "uncommittedChanges": bool(changes())},
                 "resolvedDependencies": dependencies,
             },
             "runDetails": {"builder": {"id": "https://lighthouse.dev/make-release"}},

@@ -11,6 +11,7 @@ import yaml
 
 from ci.console import Failure, run
 from ci.scan.inventory import images_of, repository
+from ci.scan.targets import render
 from ci.settings import ROOT
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ def version() -> str:
 def pinned_chart(helm: Path, digests: Mapping[str, str], folder: Path) -> Path:
     """A copy of the chart whose values name our images by digest, annotated for Artifact Hub.
 
-    `digests` has the digest of each image by its name. Raises `Failure` if the render then still names one of our
-    images by tag, or the values never name an image.
+    `digests` has the digest of each image by its name. Raises `Failure` if a render of any profile then still names
+    one of our images by tag, or the values never name an image.
     """
     chart = folder / CHART.name
     shutil.copytree(CHART, chart)
@@ -44,7 +45,9 @@ def pinned_chart(helm: Path, digests: Mapping[str, str], folder: Path) -> Path:
                 f"No values.yaml of {CHART} has the image lighthouse/{name}: take it out of the release."
             )
     used = images_of(run([helm, "template", "lighthouse", chart, "--namespace", "lighthouse", *WHOLE]))
-    if loose := sorted(image for image in used if "/lighthouse/" in image and "@sha256:" not in image):
+    renders = render(helm, folder / "renders", chart).values()
+    named = {*used, *(image for file in renders for image in images_of(file.read_text()))}
+    if loose := sorted(image for image in named if "/lighthouse/" in image and "@sha256:" not in image):
         raise Failure(f"The chart names {', '.join(loose)} without a digest: give its values a digest.")
     _annotate(chart / "Chart.yaml", used)
     for path in chart.rglob("*"):

@@ -42,7 +42,7 @@ def copy_sources(folder: Path) -> Path:
     return folder
 
 
-def render(helm: Path, folder: Path) -> dict[str, Path]:
+def render(helm: Path, folder: Path, chart: Path = CHART) -> dict[str, Path]:
     """The manifests of the default values, of each profile, and of the combinations that the tests use."""
     folder.mkdir(parents=True, exist_ok=True)
     values: dict[str, list[str | Path]] = {"default": []}
@@ -52,7 +52,7 @@ def render(helm: Path, folder: Path) -> dict[str, Path]:
     renders = {}
     for name, words in values.items():
         file = folder / f"{name}.yaml"
-        file.write_text(run([helm, "template", "lighthouse", CHART, "--namespace", "lighthouse", *words]))
+        file.write_text(run([helm, "template", "lighthouse", chart, "--namespace", "lighthouse", *words]))
         renders[name] = file
     return renders
 

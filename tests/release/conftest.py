@@ -15,6 +15,7 @@ import pytest
 from ci import toolchain
 from ci.bundle.chart import version
 from ci.console import Steps, run
+from ci.scan import targets
 from ci.settings import ROOT
 
 if TYPE_CHECKING:
@@ -32,13 +33,14 @@ class Keys:
     public: Path
 
 
-def make_keys(folder: Path) -> Keys:
-    """A new key without passphrase, in the forms that Helm reads."""
+def make_keys(folder: Path, passphrase: str = "") -> Keys:
+    """A new key, in the forms that Helm reads."""
     home = folder / "gnupg"
     home.mkdir(mode=0o700, parents=True)
     gpg: list[str | Path] = ["gpg", "--homedir", home, "--batch", "--quiet"]
+    gpg += ["--pinentry-mode", "loopback", "--passphrase", passphrase]
     try:
-        run([*gpg, "--passphrase", "", "--quick-generate-key", SIGNER, "rsa3072", "sign", "never"])
+        run([*gpg, "--quick-generate-key", SIGNER, "rsa3072", "sign", "never"])
         keys = Keys(folder / "secret.gpg", folder / "public.gpg")
         run([*gpg, "--output", keys.secret, "--export-secret-keys", SIGNER])
         run([*gpg, "--output", keys.public, "--export", SIGNER])
@@ -90,13 +92,30 @@ def helm() -> Path:
 
 
 @pytest.fixture(scope="session")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of this checkout with its history, all of them committed: what a signed release is made from."""
+    folder = tmp_path_factory.mktemp("checkout") / "tree"
+    run(["git", "clone", "--quiet", ROOT, folder])
+    run(["git", "rm", "-r", "--quiet", "."], cwd=folder)
+    targets.copy_sources(folder)
+    for path in folder.rglob("*"):
+        source = ROOT / path.relative_to(folder)
+        if path.is_file() and source.is_file() and ".git" not in path.relative_to(folder).parts:
+            path.chmod(source.stat().st_mode & 0o777)
+    run(["git", "add", "--all"], cwd=folder)
+    author = ["-c", "user.name=test", "-c", "user.email=test@lighthouse.example"]
+    run(["git", *author, "commit", "--quiet", "--allow-empty", "--message", "As it is"], cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def release(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Release:
     """A release signed by a key made for it."""
     folder = tmp_path_factory.mktemp("release")
     keys = make_keys(folder / "keys")
     output = folder / "output"
     words = [f"SIGN_KEYRING={keys.secret}", f"SIGN_KEY={SIGNER}", f"RELEASE={output}"]
-    done = subprocess.run(["make", "release", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(["make", "release", *words], cwd=tree, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (bundle,) = output.glob("*-airgap.tar")
     with tarfile.open(bundle) as archive:
@@ -104,7 +123,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     return Release(output, folder / bundle.stem, keys)
 
 
-def ci(*words: str | Path) -> subprocess.CompletedProcess[str]:
+def ci(*words: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """`python -m ci.bundle` with these words."""
     command = [sys.executable, "-m", "ci.bundle", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)

@@ -147,7 +147,6 @@ def write_values(release: Release, values: dict[str, Any]) -> Path:
     return file
 
 
-@pytest.mark.proves(27, level="running")
 def test_fresh_cluster_installs_from_the_bundle_alone(delivered: Release, site: Site) -> None:
     present = run([site.programs / "ctr", "--namespace", "k8s.io", "images", "list", "--quiet"]).split()
     assert present, "a cluster holds at least the images of its own parts"

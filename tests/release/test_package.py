@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import tarfile
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import pytest
 import yaml
 
 from ci import images
 from ci.bundle import archive
-from ci.bundle.chart import WHOLE, images_of, version
+from ci.bundle.chart import CHANGES, WHOLE, version
+from ci.bundle.signing import Key
 from ci.console import Failure, run
+from ci.scan import targets
+from ci.scan.inventory import images_of, read_inventory, repository
+from ci.settings import ROOT
 
-from .conftest import ci, make_keys
+from .conftest import SIGNER, ci, make_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +45,6 @@ def verify_sums(folder: Path, keys: Keys) -> None:
     run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder)
 
 
-@pytest.mark.proves(27, level="running")
 def test_every_image_is_named_by_the_digest_that_is_in_the_bundle(helm: Path, release: Release) -> None:
     digests = {name: archive.image_digest(release.bundle / "images" / name) for name in images.RELEASED}
     assert rendered(helm, release) == sorted(
@@ -46,12 +52,22 @@ def test_every_image_is_named_by_the_digest_that_is_in_the_bundle(helm: Path, re
     )
 
 
-def test_annotations_name_the_images_of_the_render_and_the_changes(helm: Path, release: Release) -> None:
+def test_annotations_name_the_images_of_the_render_and_the_changes(
+    helm: Path, tree: Path, release: Release
+) -> None:
     metadata = yaml.safe_load(run([helm / "helm", "show", "chart", release.package]))
     annotated = yaml.safe_load(metadata["annotations"]["artifacthub.io/images"])
     assert sorted(one["image"] for one in annotated) == rendered(helm, release)
     assert {one["name"] for one in annotated} == set(images.RELEASED)
-    assert yaml.safe_load(metadata["annotations"]["artifacthub.io/changes"])
+    changes = ["git", "log", f"--max-count={CHANGES}", "--no-merges", "--format=%s", "--", "."]
+    assert metadata["annotations"].keys() == {
+        "artifacthub.io/images",
+        "artifacthub.io/changes",
+        "artifacthub.io/prerelease",
+    }
+    listed = yaml.safe_load(metadata["annotations"]["artifacthub.io/changes"])
+    assert listed == run(changes, cwd=tree).splitlines()
+    assert metadata["annotations"]["artifacthub.io/prerelease"] == str(version().startswith("0.")).lower()
 
 
 def test_signatures_of_chart_and_files_verify(helm: Path, release: Release) -> None:
@@ -94,12 +110,59 @@ def test_signature_of_somebody_else_is_refused(helm: Path, release: Release, tmp
         verify_sums(release.output, other)
 
 
-def test_bill_of_materials_lists_debian_and_python_packages(release: Release) -> None:
+def listed_packages(layout: Path) -> dict[str, set[str]]:
+    """What an image says of itself, by kind: Debian's names in status.d, Python's in the packages' metadata."""
+    found: dict[str, set[str]] = {"pkg:deb": set(), "pkg:pypi": set()}
+    blobs = layout / "blobs" / "sha256"
+    manifest = json.loads((blobs / archive.image_digest(layout).removeprefix("sha256:")).read_text())
+    for layer in manifest["layers"]:
+        with tarfile.open(blobs / layer["digest"].removeprefix("sha256:")) as content:
+            for entry in content:
+                folder, _, name = entry.name.rpartition("/")
+                if folder.endswith("var/lib/dpkg/status.d") and entry.isfile():
+                    found["pkg:deb"].add(name)
+                if name == "METADATA" and folder.endswith(".dist-info"):
+                    package = folder.rpartition("/")[2].partition("-")[0]
+                    found["pkg:pypi"].add(re.sub(r"[-_.]+", "-", package).lower())
+    return {kind: names for kind, names in found.items() if names}
+
+
+KINDS = {"debian": "pkg:deb", "python-pkg": "pkg:pypi", "gobinary": "pkg:golang"}
+
+
+@pytest.mark.parametrize("name", images.RELEASED)
+def test_bill_of_materials_lists_what_the_image_says_it_holds(name: str, release: Release) -> None:
+    bill = json.loads((release.output / "sbom" / f"{name}.cdx.json").read_text())
+    assert bill["bomFormat"] == "CycloneDX"
+    listed: dict[str, set[str]] = {}
+    for one in bill["components"]:
+        kind, _, rest = one.get("purl", "").partition("/")
+        if kind:
+            package = unquote(rest.partition("@")[0]).removeprefix("debian/")
+            plain = re.sub(r"[-_.]+", "-", package).lower() if kind == "pkg:pypi" else package
+            listed.setdefault(kind, set()).add(plain)
+    expected = read_inventory(ROOT / "policies" / "scan" / "images.yaml").ours[name]
+    assert set(listed) == {KINDS[kind] for kind in expected}
+    held = listed_packages(release.bundle / "images" / name)
+    assert {kind: listed[kind] for kind in held} == held
+
+
+def test_every_render_names_our_images_by_digest(helm: Path, release: Release, tmp_path: Path) -> None:
+    renders = targets.render(helm / "helm", tmp_path, release.package)
+    named = {image for file in renders.values() for image in images_of(file.read_text())}
+    ours = {image for image in named if "/lighthouse/" in image}
+    assert {repository(image).rpartition("/")[2] for image in ours} == set(images.RELEASED)
+    assert sorted(image for image in ours if "@sha256:" not in image) == []
+
+
+def test_each_image_of_the_bundle_says_its_commit_beside_its_digest(tree: Path, release: Release) -> None:
+    commit = run(["git", "rev-parse", "HEAD"], cwd=tree).strip()
     for name in images.RELEASED:
-        bill = json.loads((release.output / "sbom" / f"{name}.cdx.json").read_text())
-        assert bill["bomFormat"] == "CycloneDX"
-        kinds = {one.get("purl", "").partition("/")[0] for one in bill["components"]}
-        assert {"pkg:deb", "pkg:pypi"} <= kinds, name
+        (described,) = json.loads((release.bundle / "images" / name / "index.json").read_text())["manifests"]
+        assert described["annotations"] == {
+            "io.containerd.image.name": f"localhost/lighthouse/{name}@{described['digest']}",
+            "org.opencontainers.image.revision": commit,
+        }
 
 
 def test_provenance_names_package_images_and_locks(release: Release) -> None:
@@ -118,8 +181,45 @@ def test_release_without_key_or_consent_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "release").exists()
 
 
-def test_second_release_of_the_same_commit_has_the_same_chart(release: Release, tmp_path: Path) -> None:
-    done = ci("--unsigned", "--output", tmp_path / "again")
+@pytest.mark.parametrize("change", ["edited", "added"])
+def test_signed_release_of_uncommitted_files_is_refused(change: str, tree: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "tree"
+    run(["git", "clone", "--quiet", tree, copy])
+    file = {"edited": "README.md", "added": "notes.txt"}[change]
+    (copy / file).write_text("changed\n")
+    keys = make_keys(tmp_path)
+    done = ci("--keyring", keys.secret, "--key", SIGNER, "--output", tmp_path / "release", cwd=copy)
+    assert done.returncode == 1
+    assert f"A signed release is made from a commit, and {file} differ from it: commit them" in done.stderr
+    assert not (tmp_path / "release").exists()
+
+
+def test_key_with_a_passphrase_signs_with_the_file_that_holds_it(helm: Path, tmp_path: Path) -> None:
+    keys = make_keys(tmp_path, "correct horse")
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    right.write_text("correct horse\n")
+    wrong.write_text("wrong\n")
+    chart = ROOT / "charts" / "lighthouse" / "charts" / "common"
+    sums = tmp_path / "SHA256SUMS"
+    sums.write_text("none\n")
+    for passphrase in (wrong, None):
+        key = Key(keys.secret, SIGNER, passphrase)
+        with pytest.raises(Failure):
+            key.sign(sums)
+        with pytest.raises(Failure):
+            key.sign_chart(helm / "helm", chart, tmp_path / "refused")
+    key = Key(keys.secret, SIGNER, right)
+    key.sign(sums)
+    run(["gpgv", "--keyring", keys.public, f"{sums}.asc", sums])
+    key.sign_chart(helm / "helm", chart, tmp_path / "package")
+    (package,) = (tmp_path / "package").glob("*.tgz")
+    verify_chart(helm, package, keys)
+
+
+def test_second_release_of_the_same_commit_has_the_same_chart(
+    tree: Path, release: Release, tmp_path: Path
+) -> None:
+    done = ci("--unsigned", "--output", tmp_path / "again", cwd=tree)
     assert done.returncode == 0, done.stderr
     again = tmp_path / "again" / release.package.name
     assert archive.sha256(again) == archive.sha256(release.package)
