@@ -75,13 +75,12 @@ def test_exactly_the_table_is_open_in_every_profile(
             stores = ("database", "redis")
             external = {"bridge": {name: {"own": render.values["bridge"][name]["own"]} for name in stores}}
         enabled = {name: {**external.get(name, {}), "enabled": name in here} for name in COMPONENTS}
-        monitored = {"monitoring": ["monitoring/prometheus"]}
-        scenario = Scenario(
-            {**external, **enabled},
-            SITE_PEERS
-            if profile in shipped_profiles()
-            else (monitored if render.values["networkPolicies"]["monitoring"] else {}),
-        )
+        policies = render.values["networkPolicies"]
+        peers = {
+            **({"monitoring": ["monitoring/prometheus"]} if policies["monitoring"] else {}),
+            **(OPERATOR if policies["apiServer"]["peers"] else {}),
+        }
+        scenario = Scenario({**external, **enabled}, SITE_PEERS if profile in shipped_profiles() else peers)
         prove(compare(network(render, scenario), expected(scenario)))
 
 
