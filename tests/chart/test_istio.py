@@ -89,9 +89,8 @@ def _senders(flow: Flow, scenario: Scenario, render: Render) -> set[tuple[str, s
 
 
 def _applies(flow: Flow, scenario: Scenario) -> bool:
-    """Whether the values that the flow needs are set; the table names one or several."""
-    wanted = (flow.when,) if isinstance(flow.when, str) else flow.when
-    return not any(wanted) or any(scenario.value(name) for name in wanted)
+    """Whether one of the values that the flow needs is set."""
+    return not flow.when or any(scenario.value(name) for name in flow.when)
 
 
 def table(scenario: Scenario, render: Render) -> set[Admission]:
