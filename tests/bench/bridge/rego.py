@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lighthouse_bridge.decisions.judge import Judge
-from lighthouse_bridge.decisions.matching import _judge_text, about, read_search, split_subcommand
+from lighthouse_bridge.decisions.matching import (
+    _judge_text,
+    about,
+    read_narrowing,
+    read_search,
+    split_subcommand,
+)
 from lighthouse_bridge.decisions.options import sort_arguments
 from lighthouse_bridge.decisions.verdict import Decision
 
 if TYPE_CHECKING:
+    from lighthouse_bridge.decisions.locations import Use
+    from lighthouse_bridge.decisions.place import Place
     from lighthouse_bridge.decisions.rules import CommandRule, RuleSet
     from lighthouse_bridge.decisions.syntax import Command, Word
     from lighthouse_bridge.decisions.verdict import Finding
@@ -117,15 +125,17 @@ class Parser(Judge):
         ]
         return {"findings": findings, "commands": self._commands}
 
-    def _judge_program(self, program: str, command: Command) -> list[Finding]:
-        leading, words, problem = split_subcommand(command, self._rules.programs.get(program))
+    def _judge_program(self, program: str, command: Command, place: Place) -> list[Finding]:
+        leading, words, folders, problem = split_subcommand(command, self._rules.programs.get(program))
+        place = place.fork()
+        entered = self._enter(folders, place)
         views: list[dict[str, Any]] = []
         numbers: dict[str, int] = {}
         paths: dict[str, dict[str, str]] = {}
         for rule in self._rules.rules.get(program, []):
             rest = about(rule, command, leading, words)
             if rest is not None:
-                view = self._view(rule, rest, paths)
+                view = self._view(rule, rest, paths, place)
                 if view not in views:
                     views.append(view)
                 numbers[rule.id] = views.index(view)
@@ -138,10 +148,10 @@ class Parser(Judge):
                 "problem": bool(problem),
             }
         )
-        return []
+        return entered
 
     def _view(
-        self, rule: CommandRule, words: tuple[Word, ...], paths: dict[str, dict[str, str]]
+        self, rule: CommandRule, words: tuple[Word, ...], paths: dict[str, dict[str, str]], place: Place
     ) -> dict[str, Any]:
         arguments = sort_arguments(words, (*rule.values, *rule.writes), rule.style)
         values = [
@@ -150,15 +160,14 @@ class Parser(Judge):
         ]
         texts = [(word.text, word.globbed) for word in arguments.operands]
         for text, globbed in (*texts, *((text, globbed) for _, text, globbed in values)):
-            paths[text] = {
-                "read": self._worst(text, globbed, False),
-                "write": self._worst(text, globbed, True),
-            }
-        searched, rooted = read_search(arguments)
+            uses: tuple[Use, ...] = ("read", "write", "enter")
+            paths[text] = {use: self._worst(text, globbed, use, place) for use in uses}
+        searched, rooted = read_search(arguments, place)
         return {
             "searched": searched,
             "rooted": rooted,
             "options": arguments.options,
+            "narrowing": read_narrowing(arguments),
             "values": [[name, text] for name, text, _ in values],
             "operands": [word.text for word in arguments.operands],
             "dynamic": [word.dynamic for word in arguments.operands],
@@ -166,7 +175,7 @@ class Parser(Judge):
             "uncertain_globbed": any(not word.dynamic for word in arguments.uncertain),
         }
 
-    def _worst(self, text: str, globbed: bool, write: bool) -> str:
-        found = _judge_text(text, globbed, write, self._locations)
+    def _worst(self, text: str, globbed: bool, use: Use, place: Place) -> str:
+        found = _judge_text(text, globbed, use, place)
         decisions = [finding.decision for finding in found if finding is not None]
         return _WORDS[max(decisions, default=Decision.APPROVE)]

@@ -85,7 +85,7 @@ searching(rule, view) if {
 }
 
 excluded(rule, view) if {
-	some option in view.options
+	some option in view.narrowing
 	listed(option, rule.when.without, rule.style)
 }
 
@@ -191,6 +191,8 @@ judged(rule, view) := operands | values if {
 access(rule) := "write" if rule.operands == "write"
 
 access(rule) := "read" if rule.operands == "read"
+
+access(rule) := "enter" if rule.operands == "enter"
 
 value_access(rule, name) := "write" if name in rule.writes
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ci.cache import cached, digest
 from lighthouse_bridge.decisions.shell import parse_shell
-from lighthouse_bridge.decisions.syntax import Command, Opaque
+from lighthouse_bridge.decisions.syntax import Command, Opaque, walk
 from tests.images.bridge.labelled import load_calls
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _called(node: Any) -> Iterator[str]:
 
 
 def _tree_sitter(text: str) -> list[str] | None:
-    parts = parse_shell(text)
+    parts = list(walk(parse_shell(text)))
     commands = [part for part in parts if isinstance(part, Command)]
     found = [_SAME.get(part.name.text, part.name.text) for part in commands]
     # Words of the shell to mvdan/sh, programs that run another to the judge, which looks at their words.

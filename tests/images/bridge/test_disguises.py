@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from lighthouse_bridge.decisions.judge import Judge
 from lighthouse_bridge.decisions.rules import load_rules
 from lighthouse_bridge.decisions.shell import parse_shell
+from lighthouse_bridge.decisions.syntax import walk
 from tests.images.bridge.support import RULES
 
 JUDGE = Judge(load_rules(RULES), ())
@@ -134,7 +135,7 @@ def test_any_text_is_judged_without_failing(text: str) -> None:
 def test_what_is_approved_names_no_removal_outside_quotes(tail: str) -> None:
     text = f"ls {tail}"
     if JUDGE.decide("Bash", {"command": text}).decision.status == "approved":
-        names = [getattr(part, "name", None) for part in parse_shell(text)]
+        names = [getattr(part, "name", None) for part in walk(parse_shell(text))]
         assert all(getattr(name, "text", name) != "rm" for name in names)
 
 

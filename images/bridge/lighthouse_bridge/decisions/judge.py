@@ -9,23 +9,28 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .addresses import judge_url
+from .blocks import judge_block, judge_sequence
 from .locations import Locations
 from .matching import Mismatch, about, apply_rule, split_subcommand
+from .place import Place
 from .rules import DECISIONS, RISKS
 from .shell import parse_shell
-from .syntax import Assignment, Command, Opaque, Redirect
+from .syntax import Assignment, Block, Command, Opaque, Redirect, Word
 from .verdict import Decision, Finding, Risk, Verdict, combine
 from .wrappers import UnwrapError, unwrap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from .rules import RuleSet, ToolRule, Wrapper
-    from .syntax import Part, Word
+    from .syntax import Part
 
 MAX_NESTING = 8
 _WRITING = frozenset({">", ">>", ">|", "&>", "&>>", "<>", ">&"})
 _DIGITS = frozenset("0123456789-")
+_MOVING = frozenset({"cd", "pushd", "popd"})
+# Wrappers whose command may run in the shell itself, not in a process of its own.
+_WITHIN = frozenset({"command", "builtin", "eval", "time"})
 
 
 class Judge:
@@ -82,6 +87,9 @@ class Judge:
             for key in tool.required
             if not isinstance(tool_input.get(key), str) or not tool_input[key]
         ]
+        place = Place(self._locations)
+        for key in tool.folders:
+            findings += self._judge_folder(tool, key, tool_input.get(key), place)
         for key in tool.keys:
             value = tool_input.get(key)
             if value is None:
@@ -90,15 +98,26 @@ class Judge:
                 findings.append(_review(tool.id, key, f"The tool's {key!r} is not a text; give it as one."))
             elif tool.access == "shell":
                 # The tool itself vouches for nothing: only its text can be approved.
-                findings = findings[1:] + self._judge_script(value, 0)
+                findings = findings[1:] + self._judge_script(value, place, 0)
             elif tool.access == "url":
                 findings += judge_url(value)
-            elif tool.access in {"read", "write"}:
-                finding = self._locations.judge(value, write=tool.access == "write", globbed=True)
+            elif tool.access != "none":
+                finding = place.judge(value, tool.access, globbed=True)
                 findings += [finding] if finding else []
         for key in tool.contents:
             findings += self._judge_content(tool_input.get(key))
         return findings
+
+    def _judge_folder(self, tool: ToolRule, key: str, value: Any, place: Place) -> list[Finding]:
+        """Findings about the folder a tool works in, and enter it."""
+        if value is None:
+            return []
+        if not isinstance(value, str):
+            return [_review(tool.id, key, f"The tool's {key!r} is not a text; give it as one.")]
+        found = place.judge(value, "enter")
+        place.enter(Word(value, value))
+        place.be(place.here)
+        return [found] if found else []
 
     def _judge_content(self, value: Any) -> list[Finding]:
         """Findings about what would be written: a text, or a list of edits with a `new_string` each."""
@@ -113,7 +132,7 @@ class Judge:
             if (match := pattern.search(value)) is not None
         ]
 
-    def _judge_script(self, text: str, depth: int) -> list[Finding]:
+    def _judge_script(self, text: str, place: Place, depth: int) -> list[Finding]:
         if depth > MAX_NESTING:
             return [
                 _review(
@@ -125,18 +144,20 @@ class Judge:
         parts = parse_shell(text)
         if not parts:
             return [_review("shell.empty", text[:200], "The command is empty; name one.")]
-        return [finding for part in parts for finding in self._judge_part(part, depth)]
+        return judge_sequence(parts, place, lambda part, where: self._judge_part(part, where, depth))
 
-    def _judge_part(self, part: Part, depth: int) -> list[Finding]:
+    def _judge_part(self, part: Part, place: Place, depth: int) -> list[Finding]:
+        if isinstance(part, Block):
+            return judge_block(part, place, lambda inner, where: self._judge_part(inner, where, depth))
         if isinstance(part, Command):
-            return self._judge_command(part, depth)
+            return self._judge_command(part, place, depth)
         if isinstance(part, Redirect):
-            return self._judge_redirect(part)
+            return self._judge_redirect(part, place)
         if isinstance(part, Assignment):
-            return self._judge_assignment(part)
+            return self._judge_assignment(part, place)
         return [_opaque(part)]
 
-    def _judge_command(self, command: Command, depth: int) -> list[Finding]:
+    def _judge_command(self, command: Command, place: Place, depth: int) -> list[Finding]:
         if depth > MAX_NESTING:
             return [
                 _review(
@@ -154,9 +175,12 @@ class Judge:
             return [*findings, _review("shell.computed", command.raw, reason, Risk.HIGH)]
         program = self._program(name.text)
         wrapper = self._rules.wrappers.get(program)
-        if wrapper is None:
-            return findings + self._judge_program(program, command)
-        return findings + self._judge_wrapper(wrapper, program, command, depth)
+        if wrapper is not None:
+            return findings + self._judge_wrapper(wrapper, program, command, place, depth)
+        findings += self._judge_program(program, command, place)
+        if program in _MOVING:
+            place.change(program, command)
+        return findings
 
     def _program(self, name: str) -> str:
         folder, base = posixpath.split(name)
@@ -164,7 +188,9 @@ class Judge:
             return base
         return base if folder.rstrip("/") in self._rules.trusted_folders else name
 
-    def _judge_wrapper(self, wrapper: Wrapper, program: str, command: Command, depth: int) -> list[Finding]:
+    def _judge_wrapper(
+        self, wrapper: Wrapper, program: str, command: Command, place: Place, depth: int
+    ) -> list[Finding]:
         own = Finding(
             DECISIONS[wrapper.decision], RISKS[wrapper.risk], wrapper.id, command.raw, wrapper.reason
         )
@@ -174,19 +200,43 @@ class Judge:
             reason = f"What {program!r} would run is not clear, because {error}; run the command itself."
             return [own, _review(wrapper.id, command.raw, reason)]
         findings = [] if inner.remainder is command or own.decision is Decision.APPROVE else [own]
+        within = place.fork()
         if inner.remainder is not None:
-            findings += self._judge_program(program, inner.remainder)
+            findings += self._judge_program(program, inner.remainder, place)
+        findings += self._enter([inner.folder] if inner.folder else [], within)
         for assignment in inner.assignments:
-            findings += self._judge_assignment(assignment)
+            findings += self._judge_assignment(assignment, within)
         for wrapped in inner.commands:
-            findings += self._judge_command(wrapped, depth + 1)
+            findings += self._judge_command(wrapped, within, depth + 1)
         for script in inner.scripts:
-            findings += self._judge_script(script, depth + 1)
+            findings += self._judge_script(script, within, depth + 1)
+        for wrapped in inner.elsewhere:
+            nowhere = place.fork()
+            nowhere.enter(None)
+            findings += self._judge_command(wrapped, nowhere, depth + 1)
+        if program in _WITHIN:
+            place.be(place.here | within.here | within.failed)
         return findings
 
-    def _judge_program(self, program: str, command: Command) -> list[Finding]:
+    def _enter(self, folders: Iterable[Word], place: Place) -> list[Finding]:
+        """Findings about folders that a program is told to work in, one after another, and enter them."""
+        findings: list[Finding] = []
+        for folder in folders:
+            if folder.dynamic or folder.globbed:
+                reason = f"The folder {folder.raw[:80]!r} is only known when the shell runs; name it plainly."
+                findings.append(_review("path.unknown-folder", folder.raw[:80], reason))
+            found = None if folder.dynamic else place.judge(folder.text, "enter", globbed=folder.globbed)
+            findings += [found] if found else []
+            place.enter(folder)
+        return findings
+
+    def _judge_program(self, program: str, command: Command, place: Place) -> list[Finding]:
         rules = self._rules.rules.get(program, [])
-        leading, words, problem = split_subcommand(command, self._rules.programs.get(program))
+        leading, words, folders, problem = split_subcommand(command, self._rules.programs.get(program))
+        entered: list[Finding] = []
+        if folders:
+            place = place.fork()
+            entered = self._enter(folders, place)
         findings: list[Finding] = []
         mismatch = problem
         for rule in rules:
@@ -194,23 +244,24 @@ class Judge:
             if rest is None or (problem and rule.subcommands and rule.decision == "approve"):
                 continue
             try:
-                findings += apply_rule(rule, command, rest, self._locations) or []
+                findings += apply_rule(rule, command, rest, place) or []
             except Mismatch as constraint:
                 mismatch = mismatch or str(constraint)
         if findings:
-            return findings
+            return entered + findings
         known = f"{program} {leading[0]}" if rules and leading and rules[0].subcommands else program
         shown = known.removeprefix("python:")[:80]
         if mismatch:
             return [
+                *entered,
                 _review(
                     "command.constraint",
                     command.raw,
                     f"{shown!r} needs review: {mismatch}; leave it out or wait for the review.",
-                )
+                ),
             ]
         reason = f"No rule approves the command {shown!r}; use one that is known or wait for the review."
-        return [_review("command.unknown", command.raw, reason)]
+        return [*entered, _review("command.unknown", command.raw, reason)]
 
     def _judge_variables(self, words: tuple[Word, ...]) -> list[Finding]:
         return [
@@ -222,7 +273,7 @@ class Judge:
             if self._rules.secret_variable.fullmatch(name)
         ]
 
-    def _judge_redirect(self, redirect: Redirect) -> list[Finding]:
+    def _judge_redirect(self, redirect: Redirect, place: Place) -> list[Finding]:
         target = redirect.target
         if redirect.operator in {">&", "<&"} and set(target.text) <= _DIGITS and not target.dynamic:
             return []
@@ -232,18 +283,18 @@ class Judge:
             )
             return [_review("redirect.computed", redirect.raw, reason)]
         write = redirect.operator in _WRITING
-        finding = self._locations.judge(target.text, write=write)
+        finding = place.judge(target.text, "write" if write else "read")
         if finding is not None:
             return [finding]
         reason = f"The redirection {'to' if write else 'from'} {target.text[:80]!r} stays in allowed places."
         return [Finding(Decision.APPROVE, Risk.LOW, "redirect.allowed", redirect.raw, reason)]
 
-    def _names_folders(self, value: Word | None) -> bool:
+    def _names_folders(self, value: Word | None, place: Place) -> bool:
         if value is None or value.dynamic or value.globbed:
             return False
-        return all(self._locations.is_inside(folder) for folder in value.text.split(":"))
+        return all(place.is_inside(folder) for folder in value.text.split(":"))
 
-    def _judge_assignment(self, assignment: Assignment) -> list[Finding]:
+    def _judge_assignment(self, assignment: Assignment, place: Place) -> list[Finding]:
         findings = self._judge_variables((assignment.value,) if assignment.value else ())
         if self._rules.settable.fullmatch(assignment.name):
             reason = f"The variable {assignment.name!r} may be set."
@@ -251,7 +302,9 @@ class Judge:
                 *findings,
                 Finding(Decision.APPROVE, Risk.LOW, "variable.settable", assignment.raw, reason),
             ]
-        if self._rules.folder_variable.fullmatch(assignment.name) and self._names_folders(assignment.value):
+        if self._rules.folder_variable.fullmatch(assignment.name) and self._names_folders(
+            assignment.value, place
+        ):
             return findings
         reason = f"Setting {assignment.name!r} can change what programs do; run the command without it."
         return [*findings, _review("variable.unknown", assignment.raw, reason)]
@@ -264,7 +317,7 @@ class _Recorder(Judge):
         self.__dict__.update(judge.__dict__)
         self.commands: list[dict[str, Any]] = []
 
-    def _judge_program(self, program: str, command: Command) -> list[Finding]:
+    def _judge_program(self, program: str, command: Command, place: Place) -> list[Finding]:
         self.commands.append(
             {
                 "program": program,
@@ -273,7 +326,7 @@ class _Recorder(Judge):
                 "piped": command.piped,
             }
         )
-        return super()._judge_program(program, command)
+        return super()._judge_program(program, command, place)
 
 
 def _review(rule: str, part: str, reason: str, risk: Risk = Risk.MEDIUM) -> Finding:

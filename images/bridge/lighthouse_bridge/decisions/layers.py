@@ -17,7 +17,7 @@ PROJECT_FOLDER = ".lighthouse/rules/"
 MAX_PROJECT_FILES = 50
 MAX_PROJECT_BYTES = 256 * 1024
 # What a project may name that only restricts.
-_PROJECT_PATHS = ("system", "secret", "protected", "critical")
+_PROJECT_PATHS = ("system", "secret", "protected", "generated", "critical")
 _MAX_REPEATS = 2
 _REPEAT = re.compile(r"(?<!\\)[*+]|(?<!\\)\{\d*,\d*\}")
 _REPEATED_GROUP = re.compile(r"\)[*+{]")

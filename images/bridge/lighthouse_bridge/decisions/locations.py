@@ -6,18 +6,21 @@ from __future__ import annotations
 import posixpath
 import re
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .verdict import Decision, Finding, Risk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from .rules import Paths, RuleSet
 
 
+# What is done with a path; to enter a folder is to work in it.
+Use = Literal["read", "write", "enter"]
 _ENDING = re.compile(r"\*\.[^*?\[.]+")
 _WILDCARDS = re.compile(r"\[[^]]*\]|[*?]")
+_EVERYTHING = frozenset({"*", ".*", "**"})
 # As many links as a kernel follows.
 _MAX_LINKS = 40
 
@@ -32,30 +35,46 @@ class Locations:
         self._roots = tuple(root.rstrip("/") for root in (*self._paths.project_roots, *roots))
         self._secret, self._public = _Names(self._paths.secret), _Names(self._paths.public)
         self._protected, self._critical = _Names(self._paths.protected), _Names(self._paths.critical)
+        self._generated = _Names(self._paths.generated)
+        self._holders = _Names(sorted(_holders(self._paths.secret)))
         # What a secret file may be called, to hold against a pattern for file names.
         names = [name.rsplit("/", 1)[-1] for name in self._paths.secret]
+        folders = [part for name in _holders(self._paths.secret) for part in name.split("/")]
+        self._folder_samples = tuple(name for name in [*folders, *self._paths.secret] if "/" not in name)
         self._samples = tuple(name.replace("*", "x") for name in names)
         self._endings = tuple(name.replace("*", "x") for name in names if name.startswith(("*.", ".")))
-        # Nobody knows which folder a command runs in, so a link is found by its name, wherever it is.
+        # Links may lead to links, so one is found by its name, wherever it is.
         self._links: dict[str, list[str]] = {}
         for path, target in links.items():
             resolved = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
             self._links.setdefault(posixpath.basename(path), []).append(resolved)
 
-    def judge(self, path: str, *, write: bool, globbed: bool = False) -> Finding | None:
-        """A finding when the path, or what a link in it leads to, may not simply be read or written."""
-        found = self._judge_name(path, write, globbed)
+    def judge(self, path: str, use: Use, *, globbed: bool = False) -> Finding | None:
+        """A finding when the path, or what a link in it leads to, may not simply be used so."""
+        found = self._judge_name(path, use, globbed)
         if not self._links or (found is not None and found.decision is Decision.BLOCK):
             return found
         for target in self._behind_links(path, globbed):
-            other = self._judge_name(target, write, globbed=False)
+            other = self._judge_name(target, use, globbed=False)
             if other is not None and (found is None or other.decision > found.decision):
                 found = _linked(other, path)
         return found
 
     def is_inside(self, path: str) -> bool:
         """Whether the path is within the project and may be read."""
-        return self._inside(path) is not None and self.judge(path, write=False) is None
+        return self._inside(path) is not None and self.judge(path, "read") is None
+
+    def is_root(self, path: str) -> bool:
+        """Whether a path is the project's root, or a pattern for everything in it."""
+        head, tail = posixpath.split(path)
+        return self._inside((head or ".") if tail in _EVERYTHING else path) == ""
+
+    def tidy(self, folder: str) -> str:
+        """A folder's shortest name; behind a link `..` is another folder than its name says, so it is kept."""
+        if self._links:
+            return folder
+        normal = posixpath.normpath(folder) if folder else ""
+        return "" if normal == "." else normal
 
     def _behind_links(self, path: str, globbed: bool) -> Iterator[str]:
         """Every path of the project that `path` may mean when parts of it are links."""
@@ -76,7 +95,7 @@ class Locations:
             return self._links.get(part, [])
         return [to for name, targets in self._links.items() if fnmatchcase(name, part) for to in targets]
 
-    def _judge_name(self, path: str, write: bool, globbed: bool) -> Finding | None:
+    def _judge_name(self, path: str, use: Use, globbed: bool) -> Finding | None:
         inside = self._inside(path)
         names = posixpath.normpath(path) if inside is None else inside
         parts = [part for part in names.split("/") if part]
@@ -85,22 +104,28 @@ class Locations:
         pattern = self._secret.find(parts[:-1] if self._public.find(parts[-1:]) else parts)
         if pattern:
             return self._found(Decision.BLOCK, Risk.HIGH, "path.secret", path, what, pattern)
+        if self._holders.ends(parts):
+            what = "is a folder that may hold secrets; name the file you mean"
+            return self._found(Decision.REVIEW, Risk.HIGH, "path.secret", path, what)
         if globbed and self._may_be_secret(parts):
             what = "may name files that hold secrets; name the files you mean"
             return self._found(Decision.REVIEW, Risk.HIGH, "path.secret", path, what)
         if inside is None:
-            return self._outside(path, names, write)
-        return self._writing(path, parts) if write else None
+            return self._outside(path, names, write=use == "write")
+        if use != "read" and (pattern := self._protected.find(parts)):
+            what = "is protected; use the tool that owns it"
+            return self._found(Decision.BLOCK, Risk.HIGH, "path.protected", path, what, pattern)
+        return self._writing(path, parts) if use == "write" else None
 
     def _writing(self, path: str, parts: list[str]) -> Finding | None:
         if not parts:
             what = "is the project's root itself; name a file in it"
             return self._found(Decision.REVIEW, Risk.MEDIUM, "path.root", path, what)
-        pattern = self._protected.find(parts)
+        pattern = self._generated.find(parts[:-1])
         if pattern:
-            what = "is protected; use the tool that owns it"
-            return self._found(Decision.BLOCK, Risk.HIGH, "path.protected", path, what, pattern)
-        pattern = self._critical.find(parts[-1:])
+            what = "is made by a tool; change what it is made from or wait for the review"
+            return self._found(Decision.REVIEW, Risk.MEDIUM, "path.generated", path, what, pattern)
+        pattern = self._critical.find(parts[-1:]) or self._critical.find_long(parts)
         if pattern:
             what = "is a critical file of the project; wait for the review of this change"
             return self._found(Decision.REVIEW, Risk.MEDIUM, "path.critical", path, what, pattern)
@@ -119,7 +144,7 @@ class Locations:
         normal = posixpath.normpath(path) if path else ""
         return None if normal == ".." or normal.startswith("../") else "" if normal == "." else normal
 
-    def _outside(self, path: str, normal: str, write: bool) -> Finding | None:
+    def _outside(self, path: str, normal: str, *, write: bool) -> Finding | None:
         if normal.startswith("//"):
             normal = normal[1:]
         allowed = self._paths.writable if write else (*self._paths.readable, *self._paths.writable)
@@ -135,17 +160,11 @@ class Locations:
         return self._found(Decision.REVIEW, Risk.HIGH, "path.outside", path, what)
 
     def _may_be_secret(self, parts: list[str]) -> bool:
+        if any(_may_name(part, self._folder_samples) for part in parts[:-1]):
+            return True
         last = parts[-1] if parts else ""
-        # "*" alone does not aim at anything: it is what a recursive search reads as well.
-        aim = _WILDCARDS.sub("", last)
-        if aim == last or (len(aim) < 2 and not aim.startswith(".")):
-            return False
         # "*.json" aims at an ending that most files have which are no secrets: only the rest of a name tells.
-        samples = self._endings if _ENDING.fullmatch(last) else self._samples
-        return any(
-            fnmatchcase(sample, last) and (last[:1] == "." or not sample.startswith("."))
-            for sample in samples
-        )
+        return _may_name(last, self._endings if _ENDING.fullmatch(last) else self._samples)
 
     def _found(
         self, decision: Decision, risk: Risk, rule: str, path: str, what: str, pattern: str = ""
@@ -153,6 +172,27 @@ class Locations:
         shown = path if len(path) <= 100 else path[:97] + "…"
         origin = self._rules.origin(rule, pattern)
         return Finding(decision, risk, rule, shown, f"The path {shown!r} {what}.", origin)
+
+
+def _may_name(pattern: str, names: Iterable[str]) -> bool:
+    """Whether a pattern for file names aims at one of these."""
+    aim = _WILDCARDS.sub("", pattern)
+    # "*" alone does not aim at anything: it is what a recursive search reads as well.
+    if aim == pattern or (len(aim) < 2 and not aim.startswith(".")):
+        return False
+    return any(
+        fnmatchcase(name, pattern) and (pattern[:1] == "." or not name.startswith(".")) for name in names
+    )
+
+
+def _holders(patterns: list[str]) -> set[str]:
+    """The hidden folders that a secret lies in: who reads such a folder as a whole reads the secret."""
+    return {
+        "/".join(parts[:count])
+        for parts in (pattern.split("/") for pattern in patterns)
+        for count in range(1, len(parts))
+        if parts[0].startswith(".")
+    }
 
 
 def _linked(finding: Finding, path: str) -> Finding:
@@ -185,8 +225,30 @@ class _Names:
             for pattern in self._wild:
                 if fnmatchcase(part, pattern):
                     return pattern
+        return self.find_long(folded)
+
+    def find_long(self, parts: list[str]) -> str:
+        """The pattern that several parts in a row match; one that begins with a slash speaks of the root alone."""
+        folded = [part.casefold() for part in parts]
         for wanted, pattern in self._long:
-            for start in range(len(folded) - len(wanted) + 1):
-                if all(map(fnmatchcase, folded[start:], wanted)):
+            first = wanted[0] == ""
+            names = wanted[1:] if first else wanted
+            last = 0 if first else len(folded) - len(names)
+            for start in range(last + 1):
+                if len(folded) >= len(names) and all(map(fnmatchcase, folded[start:], names)):
                     return pattern
         return ""
+
+    def ends(self, parts: list[str]) -> str:
+        """The pattern that the last parts match."""
+        for part in parts[-1:]:
+            if part.casefold() in self._plain:
+                return part
+        return next(
+            (
+                pattern
+                for wanted, pattern in self._long
+                if len(parts) >= len(wanted) and self.find_long(parts[-len(wanted) :]) == pattern
+            ),
+            "",
+        )

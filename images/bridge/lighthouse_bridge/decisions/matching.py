@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .options import Arguments, is_denied, sort_arguments
 from .rules import DECISIONS, RISKS
 from .syntax import Word
 from .verdict import Decision, Finding
 
+# A pattern for names with less than this beside wildcards names nothing.
+_MIN_AIM = 2
+
 if TYPE_CHECKING:
-    from .locations import Locations
+    from .locations import Use
+    from .place import Place
     from .rules import CommandRule, Program
     from .syntax import Command
 
 
-# The project's root as a place to search.
-_ROOT = frozenset({".", "./", "*", "./*", "./.*"})
 _WILDCARD = re.compile(r"[*?\[]")
 _INNER_PATH = re.compile(r"[:=,@]")
 
@@ -26,18 +28,31 @@ class Mismatch(Exception):  # noqa: N818 - an answer, not an error
     """The rule is about this program and subcommand, but a constraint does not hold; the message says which."""
 
 
-def split_subcommand(command: Command, program: Program | None) -> tuple[list[str], tuple[Word, ...], str]:
-    """The leading plain words (subcommands), the words after the program's own options, and a problem."""
+class Split(NamedTuple):
+    """A command's leading plain words (subcommands), the words after the program's own options, the folders it is
+    told to work in, and a problem."""
+
+    leading: list[str]
+    words: tuple[Word, ...]
+    folders: list[Word]
+    problem: str = ""
+
+
+def split_subcommand(command: Command, program: Program | None) -> Split:
+    """Read the program's own options and the subcommand of a command."""
     words = command.arguments
+    folders: list[Word] = []
     position = 0
     if program is not None:
         while position < len(words) and words[position].text.startswith("-") and not words[position].dynamic:
             name, has_value, _ = words[position].text.partition("=")
-            if name in program.folders and position + 1 < len(words) and _is_folder(words[position + 1]):
+            if name in program.folders and not has_value and position + 1 < len(words):
+                folders.append(words[position + 1])
                 position += 2
                 continue
             if name not in program.allow and name not in program.values:
-                return [], words[position:], f"the option {name!r} before the subcommand is not known as safe"
+                problem = f"the option {name!r} before the subcommand is not known as safe"
+                return Split([], words[position:], folders, problem)
             position += 2 if name in program.values and not has_value else 1
     rest = words[position:]
     leading: list[str] = []
@@ -45,13 +60,7 @@ def split_subcommand(command: Command, program: Program | None) -> tuple[list[st
         if word.dynamic or word.globbed or word.text.startswith("-"):
             break
         leading.append(word.text)
-    return leading, rest, ""
-
-
-def _is_folder(word: Word) -> bool:
-    """Whether a word names a folder of the project by its plain relative path."""
-    outside = word.text.startswith(("/", "~", "-")) or ".." in word.text.split("/")
-    return not (word.dynamic or word.globbed or outside)
+    return Split(leading, rest, folders)
 
 
 def about(
@@ -69,14 +78,14 @@ def about(
 
 
 def apply_rule(
-    rule: CommandRule, command: Command, words: tuple[Word, ...], locations: Locations
+    rule: CommandRule, command: Command, words: tuple[Word, ...], place: Place
 ) -> list[Finding] | None:
     """The rule's findings about a command; None when its `when` does not hold.
 
     Raises Mismatch when an approving rule's constraint does not hold.
     """
     arguments = sort_arguments(words, (*rule.values, *rule.writes), rule.style)
-    if not _holds(rule, command, arguments):
+    if not _holds(rule, command, arguments, place):
         return None
     own = Finding(DECISIONS[rule.decision], RISKS[rule.risk], rule.id, command.raw, rule.reason)
     if own.decision is not Decision.APPROVE:
@@ -93,7 +102,7 @@ def apply_rule(
     patterns = 0 if any(name in rule.pattern_options for name in arguments.options) else rule.patterns
     _check_operands(rule.pattern, operands[:patterns])
     _check_operands(rule.operand, operands[patterns:])
-    return [own, *_judge_paths(rule, arguments, operands[patterns:], locations)]
+    return [own, *_judge_paths(rule, arguments, operands[patterns:], place)]
 
 
 def _check_operands(wanted: str, operands: list[Word]) -> None:
@@ -102,13 +111,13 @@ def _check_operands(wanted: str, operands: list[Word]) -> None:
             raise Mismatch(f"the operand {word.text[:80]!r} is not known as safe")
 
 
-def _holds(rule: CommandRule, command: Command, arguments: Arguments) -> bool:
+def _holds(rule: CommandRule, command: Command, arguments: Arguments, place: Place) -> bool:
     when = rule.when
     if when.piped is not None and when.piped != command.piped:
         return False
     if when.bare is not None and when.bare != (not arguments.operands):
         return False
-    if when.pattern and not _searches(rule, arguments):
+    if when.pattern and not _searches(rule, arguments, place):
         return False
     if when.options and not any(is_denied(name, when.options, rule.style) for name in arguments.options):
         return False
@@ -117,21 +126,31 @@ def _holds(rule: CommandRule, command: Command, arguments: Arguments) -> bool:
     )
 
 
-def read_search(arguments: Arguments) -> tuple[list[str], bool]:
-    """What a search looks for, the values of -e or else the first operand, and whether the other operands, which
-    are places, name nothing within the project's root."""
+def read_search(arguments: Arguments, place: Place) -> tuple[list[str], bool]:
+    """What a search looks for, the values of -e or else the first operand, and whether the project's root is one of
+    the places that the other operands name."""
     given = [value for name, value in arguments.values if name in {"-e", "--regexp"}]
     places = arguments.operands if given else arguments.operands[1:]
-    rooted = all(word.text in _ROOT or word.dynamic for word in places)
+    rooted = any(word.dynamic or place.is_root(word.text) for word in places) or (
+        not places and place.is_root(".")
+    )
     return [word if isinstance(word, str) else word.text for word in given or arguments.operands[:1]], rooted
 
 
-def _searches(rule: CommandRule, arguments: Arguments) -> bool:
+def read_narrowing(arguments: Arguments) -> list[str]:
+    """The options of a search, but those whose value is a pattern for any file name."""
+    values = {name: value if isinstance(value, str) else value.text for name, value in arguments.values}
+    return [
+        name for name in arguments.options if len(_WILDCARD.sub("", values.get(name, "named"))) >= _MIN_AIM
+    ]
+
+
+def _searches(rule: CommandRule, arguments: Arguments, place: Place) -> bool:
     """Whether a search looks for the rule's pattern, in the places the rule speaks of."""
     when = rule.when
-    if any(is_denied(name, when.without, rule.style) for name in arguments.options):
+    if any(is_denied(name, when.without, rule.style) for name in read_narrowing(arguments)):
         return False
-    texts, rooted = read_search(arguments)
+    texts, rooted = read_search(arguments, place)
     return when.rooted in {None, rooted} and any(re.fullmatch(when.pattern, text) for text in texts)
 
 
@@ -145,24 +164,23 @@ def _check_options(rule: CommandRule, arguments: Arguments) -> None:
 
 
 def _judge_paths(
-    rule: CommandRule, arguments: Arguments, operands: list[Word], locations: Locations
+    rule: CommandRule, arguments: Arguments, operands: list[Word], place: Place
 ) -> list[Finding]:
     judged: list[Finding | None] = []
     if rule.operands != "any":
-        write = rule.operands == "write"
         for word in operands:
             if not word.dynamic:
-                judged += _judge_text(word.text, word.globbed, write, locations)
+                judged += _judge_text(word.text, word.globbed, rule.operands, place)
     for name, value in arguments.values:
         text, globbed = (value.text, value.globbed) if isinstance(value, Word) else (value, False)
         if name in rule.writes or rule.operands != "any":
-            judged += _judge_text(text, globbed, name in rule.writes, locations)
+            judged += _judge_text(text, globbed, "write" if name in rule.writes else "read", place)
     return [finding for finding in judged if finding is not None]
 
 
-def _judge_text(text: str, globbed: bool, write: bool, locations: Locations) -> list[Finding | None]:
+def _judge_text(text: str, globbed: bool, use: Use, place: Place) -> list[Finding | None]:
     """Judge a word as a path, and what follows a colon, equals sign or @ in it, as in `html:/etc/x`. Programs
     expand wildcards too, so quoting them from the shell changes nothing."""
     globbed = globbed or bool(_WILDCARD.search(text))
     inner = [text[match.end() :] for match in _INNER_PATH.finditer(text)]
-    return [locations.judge(path, write=write, globbed=globbed) for path in (text, *inner) if path]
+    return [place.judge(path, use, globbed=globbed) for path in (text, *inner) if path]

@@ -20,7 +20,7 @@ SCHEMA = 1
 Id = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9.-]{1,63}$")]
 Sentence = Annotated[str, Meta(min_length=8, max_length=300, pattern=r"\.$")]
 Option = Annotated[str, Meta(pattern=r"^(-[^-\s=]|--?[A-Za-z0-9][\w.:-]*|[!(),+])$")]
-Access = Literal["any", "read", "write"]
+Access = Literal["any", "read", "write", "enter"]
 
 
 class RulesError(ValueError):
@@ -54,7 +54,7 @@ class CommandRule(_Data):
     """What is decided about a program, or about subcommands of it.
 
     An approving rule speaks only when every constraint holds: `allow` is a closed list of options, `deny` an
-    open one; operands (after `patterns` that are not paths) are judged as paths that are read or written.
+    open one; operands (after `patterns` that are not paths) are judged as paths that are read, written or entered.
     """
 
     id: Id
@@ -91,7 +91,7 @@ class Program(_Data):
     name: str
     allow: list[Option] = []
     values: list[Option] = []
-    # Options whose value is a folder of the project.
+    # Options whose value is the folder it works in.
     folders: list[Option] = []
 
 
@@ -111,6 +111,8 @@ class Wrapper(_Data):
     # Only after one of these it runs another program; without it, it is judged by rules.
     subcommands: list[str] = []
     assignments: bool = False
+    # Options whose value is the folder the command runs in.
+    folders: list[Option] = []
     # The program gets further arguments that nobody knows yet.
     appends: bool = False
     decision: Literal["approve", "review", "block"] = "approve"
@@ -129,6 +131,8 @@ class ToolRule(_Data):
     keys: list[str] = []
     required: list[str] = []
     contents: list[str] = []
+    # Keys that name the folder a shell works in, from the project's root.
+    folders: list[str] = []
 
 
 class ContentRule(_Data):
@@ -150,7 +154,8 @@ class Judges(_Data):
 
 
 class Paths(_Data):
-    """Places by name; patterns match one path part, or several when they contain a slash."""
+    """Places by name; patterns match one path part, or several when they contain a slash, and from the root when
+    they begin with one."""
 
     project_roots: list[str] = []
     readable: list[str] = []
@@ -160,6 +165,8 @@ class Paths(_Data):
     # Names that look like `secret` and are not.
     public: list[str] = []
     protected: list[str] = []
+    # Folders that tools fill: what lies in them is reviewed before it is written.
+    generated: list[str] = []
     critical: list[str] = []
 
 

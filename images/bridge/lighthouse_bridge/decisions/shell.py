@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tree_sitter_bash
 from tree_sitter import Language, Parser
 
 from .heredoc import check_heredoc
-from .syntax import Assignment, Command, Opaque, Part, Redirect, Word
+from .syntax import Assignment, Block, Command, Opaque, Part, Redirect, Word
 from .words import WordError, read_word
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from tree_sitter import Node
 
@@ -34,6 +35,14 @@ _NESTING = frozenset(
         "compound_statement", "command_substitution", "process_substitution", "redirected_statement",
     }
 )  # fmt: skip
+_Kind = Literal["sequence", "and", "or", "not", "pipe", "subshell", "branch", "loop"]
+# What is not listed here runs one after another.
+_KINDS: dict[str, _Kind] = {
+    "pipeline": "pipe", "subshell": "subshell", "command_substitution": "subshell", "negated_command": "not",
+    "process_substitution": "subshell", "if_statement": "branch", "elif_clause": "branch", "else_clause": "branch",
+    "case_statement": "branch", "case_item": "branch", "while_statement": "loop", "for_statement": "loop",
+    "do_group": "loop", "compound_statement": "sequence",
+}  # fmt: skip
 _TOKENS = frozenset(
     {
         ";", ";;", "&&", "||", "|", "|&", "&", "(", ")", "{", "}", "!", "if", "then", "else", "elif", "fi",
@@ -48,30 +57,11 @@ _WORDS = frozenset(
     }
 )  # fmt: skip
 _FILE_TESTS = frozenset(
-    [
-        "-e",
-        "-f",
-        "-d",
-        "-r",
-        "-w",
-        "-x",
-        "-s",
-        "-L",
-        "-h",
-        "-z",
-        "-n",
-        "-nt",
-        "-ot",
-        "-ef",
-        "-b",
-        "-c",
-        "-p",
-        "-S",
-        "-t",
-        "-a",
-        "-o",
-    ]
-)
+    {
+        "-e", "-f", "-d", "-r", "-w", "-x", "-s", "-L", "-h", "-z", "-n", "-nt", "-ot", "-ef", "-b",
+        "-c", "-p", "-S", "-t", "-a", "-o",
+    }
+)  # fmt: skip
 _NUMBER_TESTS = frozenset(["-eq", "-ne", "-lt", "-le", "-gt", "-ge"])
 _TEST_TOKENS = frozenset({"[", "]", "[[", "]]", "(", ")", "!", "=", "==", "!=", "=~", "&&", "||", "<", ">"})
 _DECLARATIONS = frozenset({"export", "local", "readonly"})
@@ -166,9 +156,54 @@ class _Reader:
             self.opaque(node, "evaluates arithmetic, which can run commands")
             self._substitutions(node, depth)
             return
+        if node.type == "list":
+            self._list(node, depth, piped)
+        elif node.type in _KINDS:
+            with self._block(_KINDS[node.type]):
+                self._children(node, node.children, depth, piped)
+        elif node.type == "redirected_statement":
+            # Redirections come first: they are made in the folder where the command begins. The parser gives those
+            # of a list's last command to the whole list.
+            ahead = [
+                child for child in node.children if child.type in {"file_redirect", "herestring_redirect"}
+            ]
+            rest = [child for child in node.children if child not in ahead]
+            body = next(iter(rest), None)
+            if body is not None and body.type == "list" and body.named_children:
+                self._list(body, depth + 1, piped, ahead)
+                self._children(node, rest[1:], depth, piped)
+            else:
+                self._children(node, [*ahead, *rest], depth, piped)
+        else:
+            self._children(node, node.children, depth, piped)
+
+    @contextmanager
+    def _block(self, kind: _Kind) -> Iterator[None]:
+        outer, self.parts = self.parts, []
+        try:
+            yield
+        finally:
+            inner, self.parts = self.parts, outer
+            if inner:
+                self.parts.append(Block(kind, tuple(inner)))
+
+    def _list(self, node: Node, depth: int, piped: bool, redirects: Sequence[Node] = ()) -> None:
+        operators = {child.type for child in node.children if not child.is_named}
+        kind: _Kind = {"&&": "and", "||": "or"}.get(next(iter(operators), ""), "sequence")  # type: ignore[assignment]  # the literal's values
+        with self._block(kind if len(operators) == 1 else "sequence"):
+            for child in node.children:
+                if child.is_named:
+                    with self._block("sequence"):
+                        if child == node.named_children[-1]:
+                            self._children(node, list(redirects), depth, piped)
+                        self.statement(child, depth + 1, piped=piped)
+                elif child.type not in _TOKENS:
+                    self.opaque(node, f"holds {child.type!r}, which is not judged")
+
+    def _children(self, node: Node, children: list[Node], depth: int, piped: bool) -> None:
         seen_pipe = False
         source: Command | None = None
-        for child in node.children:
+        for child in children:
             if child.is_named:
                 first = len(self.parts)
                 self.statement(child, depth + 1, piped=piped or seen_pipe)

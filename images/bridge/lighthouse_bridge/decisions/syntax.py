@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +60,22 @@ class Opaque:
     reason: str
 
 
-Part = Command | Redirect | Assignment | Opaque
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Parts that run together, by `kind`: one after another, the second if the first succeeded or failed, negated,
+    piped, in a shell of their own, some of several branches, or again and again."""
+
+    kind: Literal["sequence", "and", "or", "not", "pipe", "subshell", "branch", "loop"]
+    parts: tuple[Part, ...]
+
+
+Part = Command | Redirect | Assignment | Opaque | Block
+
+
+def walk(parts: Iterable[Part]) -> Iterator[Command | Redirect | Assignment | Opaque]:
+    """Every part that is no block, in the order of the text."""
+    for part in parts:
+        if isinstance(part, Block):
+            yield from walk(part.parts)
+        else:
+            yield part

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from itertools import pairwise, takewhile
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
+from .finds import list_found, list_printed
 from .syntax import Assignment, Command, Word
 
 if TYPE_CHECKING:
@@ -14,10 +14,6 @@ if TYPE_CHECKING:
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _UNKNOWN = Word("…", "", dynamic=True)
-_NAMING = frozenset({"-name", "-iname", "-path", "-ipath", "-wholename"})
-# Any name at all, also of a file that begins with a dot.
-_ANYTHING = "./.*"
-_PRINTS_OTHERWISE = frozenset({"-printf", "-exec", "-execdir", "-ok", "-okdir", "-ls"})
 
 
 class UnwrapError(ValueError):
@@ -26,12 +22,14 @@ class UnwrapError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Unwrapped:
-    """What a wrapper runs: commands, texts to parse as shell, variables it sets, and what is left to judge
-    of the wrapper itself (None: nothing)."""
+    """What a wrapper runs: commands, those that run in folders nobody knows, texts to parse as shell, variables it
+    sets, the folder it enters before, and what is left to judge of the wrapper itself (None: nothing)."""
 
     commands: tuple[Command, ...] = ()
+    elsewhere: tuple[Command, ...] = ()
     scripts: tuple[str, ...] = ()
     assignments: tuple[Assignment, ...] = ()
+    folder: Word | None = None
     remainder: Command | None = None
 
 
@@ -55,19 +53,25 @@ def unwrap(wrapper: Wrapper, command: Command) -> Unwrapped:
     return _unwrap_command(wrapper, command)
 
 
-def _skip_options(wrapper: Wrapper, words: tuple[Word, ...], stop: str = "") -> int:
-    """The position after the wrapper's own options; `stop` ends them and is not passed."""
+def _skip_options(wrapper: Wrapper, words: tuple[Word, ...]) -> tuple[int, Word | None]:
+    """The position after the wrapper's own options, and the folder they tell it to enter."""
     position = 0
+    folder: Word | None = None
     while position < len(words):
         word = words[position]
         if word.dynamic or not word.text.startswith("-") or word.text == "-":
             break
         if word.text == "--":
-            return position + 1
-        if stop and word.text == stop:
-            break
+            return position + 1, folder
+        name, has_value, value = word.text.partition("=")
+        if name in wrapper.folders:
+            if folder is not None or (not has_value and position + 1 >= len(words)):
+                raise UnwrapError("it names several folders or none")
+            folder = Word(word.raw, value) if has_value else words[position + 1]
+            position += 1 if has_value else 2
+            continue
         position += _option_width(wrapper, word.text)
-    return position
+    return position, folder
 
 
 def _option_width(wrapper: Wrapper, text: str) -> int:
@@ -84,7 +88,7 @@ def _option_width(wrapper: Wrapper, text: str) -> int:
 
 def _unwrap_command(wrapper: Wrapper, command: Command) -> Unwrapped:
     words = command.arguments
-    position = _skip_options(wrapper, words)
+    position, folder = _skip_options(wrapper, words)
     skipped = words[position : position + wrapper.skip]
     if any(word.dynamic or word.text.startswith("-") for word in skipped):
         raise UnwrapError("its arguments are only known when the shell runs")
@@ -102,10 +106,10 @@ def _unwrap_command(wrapper: Wrapper, command: Command) -> Unwrapped:
         raise UnwrapError("it names no command to run")
     name, *rest = words[position:]
     if wrapper.appends:
-        rest.append(_found(command.source) if _lists_found(command.source) else _UNKNOWN)
+        rest += list_printed(command.source) or (_UNKNOWN,)
     raw = " ".join(word.raw for word in words[position:])
     inner = Command(raw, name, tuple(rest), command.piped, command.source)
-    return Unwrapped(commands=(inner,), assignments=tuple(assignments))
+    return Unwrapped(commands=(inner,), assignments=tuple(assignments), folder=folder)
 
 
 def _unwrap_shell(wrapper: Wrapper, command: Command) -> Unwrapped:
@@ -150,38 +154,18 @@ def _unwrap_module(wrapper: Wrapper, command: Command) -> Unwrapped:
     return Unwrapped(remainder=command)
 
 
-def _found(find: Command) -> Word:
-    """A name that find prints or fills in: it begins with one of the places find was told to search, and it may
-    be that of any file there unless find goes by name."""
-    words = [word.text for word in find.arguments]
-    named = [text for option, text in pairwise(words) if option in _NAMING]
-    places = [text for text in takewhile(lambda text: text[:1] not in {"-", "(", "!"}, words) if text]
-    if named:
-        return Word("…", f"./{named[0].removeprefix('./')}", globbed=True)
-    anywhere = not places or any(place.rstrip("/") in {"", ".", ".."} for place in places)
-    return Word("…", _ANYTHING if anywhere else "./found", globbed=anywhere)
-
-
-def _fill(word: Word, found: Word) -> Word:
+def _fill(word: Word, found: tuple[Word, ...]) -> tuple[Word, ...]:
     if word.text == "{}":
         return found
-    return _UNKNOWN if "{}" in word.text else word
-
-
-def _lists_found(source: Command | None) -> TypeGuard[Command]:
-    """Whether a command is a find that prints nothing but what it found."""
-    return (
-        source is not None
-        and source.name.text == "find"
-        and not any(word.dynamic or word.text in _PRINTS_OTHERWISE for word in source.arguments)
-    )
+    return (_UNKNOWN,) if "{}" in word.text else (word,)
 
 
 def _unwrap_exec(command: Command) -> Unwrapped:
     remainder: list[Word] = []
     commands: list[Command] = []
+    elsewhere: list[Command] = []
     words = list(command.arguments)
-    found = _found(command)
+    everything = [word.text for word in words]
     while words:
         word = words.pop(0)
         if word.dynamic or word.text not in {"-exec", "-execdir", "-ok", "-okdir"}:
@@ -193,8 +177,9 @@ def _unwrap_exec(command: Command) -> Unwrapped:
         if not words or not inner:
             raise UnwrapError("its -exec has no command or no end")
         words.pop(0)
-        filled = [_fill(part, found) for part in inner]
-        raw = " ".join(part.raw for part in inner)
-        commands.append(Command(raw, filled[0], tuple(filled[1:])))
+        found = list_found(everything, [part.text for part in remainder])
+        filled = [one for part in inner for one in _fill(part, found)]
+        ran = Command(" ".join(part.raw for part in inner), filled[0], tuple(filled[1:]))
+        (elsewhere if word.text.endswith("dir") else commands).append(ran)
     rest = Command(command.raw, command.name, tuple(remainder), command.piped)
-    return Unwrapped(commands=tuple(commands), remainder=rest)
+    return Unwrapped(commands=tuple(commands), elsewhere=tuple(elsewhere), remainder=rest)
