@@ -16,6 +16,9 @@ EVENTS = frozenset({"PreToolUse", "BeforeTool"})
 PROJECT_VARIABLES = ("LIGHTHOUSE_PROJECT_DIR", "CLAUDE_PROJECT_DIR", "GEMINI_PROJECT_DIR")
 _PATHS = ("file_path", "notebook_path", "path")
 _FOLDERS = ("directory", "dir_path")
+# Where a shell works, as the rules name it; tools that search the folder they are called in.
+_SHELL, _CWD = "Bash", "cwd"
+_SEARCHES = frozenset({"Glob", "Grep"})
 
 
 class UntranslatableError(ValueError):
@@ -30,7 +33,7 @@ class _Tool(msgspec.Struct, frozen=True):
 
 
 _GEMINI = {
-    "run_shell_command": _Tool("Bash"),
+    "run_shell_command": _Tool(_SHELL, {"dir_path": _CWD, "directory": _CWD}),
     "read_file": _Tool("Read", {"path": "file_path", "absolute_path": "file_path"}),
     "write_file": _Tool("Write"),
     "replace": _Tool("Edit"),
@@ -44,9 +47,12 @@ _GEMINI = {
 
 
 def translate(event: str, tool: str, tool_input: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The tool and its input in the rules' names; raises UntranslatableError for an input that is named twice."""
+    """The tool and its input in the rules' names; raises UntranslatableError for an input that is named twice or
+    that would be judged and not used."""
     known = _GEMINI.get(tool) if event == "BeforeTool" else None
     if known is None:
+        if event and tool == _SHELL and _CWD in tool_input:
+            raise UntranslatableError(f"its input has {_CWD!r}, which its tool does not know")
         return tool, tool_input
     translated: dict[str, Any] = {}
     for name, value in tool_input.items():
@@ -57,8 +63,11 @@ def translate(event: str, tool: str, tool_input: dict[str, Any]) -> tuple[str, d
     return known.name, translated
 
 
-def within_project(tool_input: dict[str, Any], cwd: object, env: Mapping[str, str]) -> dict[str, Any]:
-    """The input with the paths of its project made relative to the project's root, links resolved.
+def within_project(
+    tool: str, tool_input: dict[str, Any], cwd: object, env: Mapping[str, str]
+) -> dict[str, Any]:
+    """The input with the paths of its project made relative to the project's root, links resolved, and with the
+    folder that a shell works in.
 
     CLIs send absolute paths of this machine, and the bridge knows the project alone. A path that leads out of the
     project, through a link too, stays absolute and is judged so. Raises UntranslatableError when the call is made
@@ -68,11 +77,21 @@ def within_project(tool_input: dict[str, Any], cwd: object, env: Mapping[str, st
     if root is None:
         return tool_input
     base = cwd if isinstance(cwd, str) and cwd.startswith("/") else root
+    given = tool_input.get(_CWD, "") if tool == _SHELL else ""
+    if not isinstance(given, str):
+        raise UntranslatableError(f"its {_CWD!r} is no text")
     folders = [tool_input[name] for name in _FOLDERS if isinstance(tool_input.get(name), str)]
-    for folder in (base, *(os.path.join(base, folder) for folder in folders)):  # noqa: PTH118 - a text, as it came
-        if _relative(folder, root) is None:
+    here = ""
+    for folder in (*(os.path.join(base, folder) for folder in folders), base, os.path.join(base, given)):  # noqa: PTH118 - texts, as they came
+        inside = None if "\0" in folder else _relative(folder, root)
+        if inside is None:
             raise UntranslatableError(f"it works in {folder[:200]!r}, outside the project {root!r}")
-    changed = {}
+        here = inside
+    changed: dict[str, Any] = {}
+    if tool == _SHELL and (here != "." or given):
+        changed[_CWD] = here
+    elif tool in _SEARCHES and not tool_input.get("path") and here != ".":
+        changed["path"] = here
     for name in _PATHS:
         path = tool_input.get(name)
         if isinstance(path, str) and path and "\0" not in path:

@@ -61,7 +61,7 @@ def judge(source: BinaryIO, env: Mapping[str, str], *, timeout: float) -> str:
 def _translated(call: ToolCall, event: str, cwd: object, env: Mapping[str, str]) -> ToolCall:
     try:
         tool_name, tool_input = translate(event, call.tool_name, call.tool_input)
-        tool_input = within_project(tool_input, cwd, env)
+        tool_input = within_project(tool_name, tool_input, cwd, env)
     except UntranslatableError as error:
         raise BlockedError(_unfit(str(error), "correct it")) from None
     return ToolCall(tool_name, tool_input, call.agent_id)

@@ -107,7 +107,8 @@ class SessionsAnswer(Answer):
 
 
 class ToolRequest(Request):
-    """The bridge's own shape of a validation."""
+    """The bridge's own shape of a validation. A shell's input may name the folder it works in, from the project's
+    root, as `cwd`."""
 
     tool_name: Name
     tool_input: dict[str, Any]
@@ -118,7 +119,7 @@ class ToolRequest(Request):
 
 
 class HookRequest(Request):
-    """The shape hooks send."""
+    """The shape hooks send; inputs are those of ToolRequest."""
 
     tool: Name
     input: dict[str, Any]

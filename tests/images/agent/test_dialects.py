@@ -161,6 +161,52 @@ def test_a_call_made_outside_the_project_is_blocked(agent_env: dict[str, str], p
     assert_blocked(hook(env, outside), "/etc", "outside the project")
 
 
+def test_a_shell_is_judged_in_the_folder_it_works_in(agent_env: dict[str, str], project: Path) -> None:
+    for folder in (".git", ".aws", ".venv/bin", "web"):
+        (project / folder).mkdir(parents=True)
+    (project / "shortcut").symlink_to(".git")
+    env = {**agent_env, "CLAUDE_PROJECT_DIR": str(project), "GEMINI_PROJECT_DIR": str(project)}
+    listed: list[tuple[dict[str, Any], int]] = []
+    for folder, command, code in (
+        ("web", "cat ../src/main.py", 0),
+        ("web", "cat ../../outside", 2),
+        ("web", "echo x > notes.txt", 0),
+        (".git", "echo x > config", 2),
+        (".git", "echo x > hooks/post-checkout", 2),
+        ("shortcut", "echo x > hooks/post-checkout", 2),
+        (".aws", "cat credentials", 2),
+        (".aws", "grep -r key", 2),
+        (".venv/bin", "echo x > pytest", 2),
+    ):
+        inside = str(project / folder)
+        listed += [
+            (claude(project, "Bash", {"command": command}, cwd=inside), code),
+            (codex(project, "Bash", {"command": command}, cwd=inside), code),
+            (gemini(project, "run_shell_command", {"command": command, "dir_path": folder}), code),
+            (gemini(project, "run_shell_command", {"command": command, "directory": inside}), code),
+            (gemini(project, "run_shell_command", {"command": command}, cwd=inside), code),
+        ]
+    listed += [
+        (gemini(project, "run_shell_command", {"command": "ls", "dir_path": "a", "directory": "b"}), 2),
+        (gemini(project, "run_shell_command", {"command": "ls", "dir_path": 3}), 2),
+        # The tool has no such input and runs where it is.
+        (claude(project, "Bash", {"command": "ls", "cwd": "web"}, cwd=str(project / ".git")), 2),
+    ]
+    wrong = codes(env, listed)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_search_without_a_place_is_of_the_folder_it_is_made_in(
+    agent_env: dict[str, str], project: Path
+) -> None:
+    for folder in (".aws", "web"):
+        (project / folder).mkdir()
+    env = {**agent_env, "CLAUDE_PROJECT_DIR": str(project)}
+    search = {"pattern": "key", "output_mode": "content"}
+    assert hook(env, claude(project, "Grep", search, cwd=f"{project}/web")) == (0, "")
+    assert_blocked(hook(env, claude(project, "Grep", search, cwd=f"{project}/.aws")), ".aws")
+
+
 def test_a_relative_path_is_of_the_folder_the_call_is_made_in(
     agent_env: dict[str, str], project: Path
 ) -> None:
