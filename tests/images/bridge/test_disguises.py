@@ -148,10 +148,13 @@ def test_no_text_keeps_the_judge_busy() -> None:
         "${" * 8000,
         "case x in " * 1600,
         "a&&" * 5000,
+        "awk '{}" + " {}" * 40 + "x' f",
+        "cat " + "a/" * 8000,
+        "ls " + "a:" * 8000,
     ):
-        started = time.perf_counter()
+        started = time.process_time()
         assert JUDGE.decide("Bash", {"command": text}).decision.status == "review_required"
-        assert time.perf_counter() - started < 2, text[:20]
+        assert time.process_time() - started < 2, text[:20]
 
 
 def test_deep_nesting_is_reviewed() -> None:

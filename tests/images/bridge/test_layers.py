@@ -42,7 +42,7 @@ LOOSER = {
     "paths that are 'public'": b"paths: {public: [.env]}",
     "variables that may be set": b"variables: {settable: [LD_PRELOAD]}",
     "repeats too much": b"""rules: [{id: p.x, programs: [ls], decision: block, risk: high, reason: It lists; ask.,
-        when: {operand: '(a+)+b'}}]""",
+        when: {operand: 'a*b*c*d'}}]""",
     "is used twice": b"""rules: [{id: files.list, programs: [ls], decision: block, risk: high,
         reason: It lists; ask.}]""",
 }

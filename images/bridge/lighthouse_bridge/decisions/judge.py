@@ -10,12 +10,13 @@ import msgspec
 
 from .addresses import judge_url
 from .blocks import judge_block, judge_sequence
+from .contents import TooLongError, search
 from .locations import Locations
 from .matching import Mismatch, about, apply_rule, split_subcommand
 from .place import Place
 from .rules import DECISIONS, RISKS
 from .shell import parse_shell
-from .syntax import Assignment, Block, Command, Opaque, Redirect, Word
+from .syntax import Assignment, Block, Command, Opaque, Redirect, Word, walk
 from .verdict import Decision, Finding, Risk, Verdict, combine
 from .wrappers import UnwrapError, unwrap
 
@@ -126,10 +127,16 @@ class Judge:
             return [finding for edit in edits for finding in self._judge_content(edit)]
         if not isinstance(value, str):
             return []
+        rules = self._rules.contents
+        try:
+            found = search([pattern for _, pattern in rules], value)
+        except TooLongError:
+            reason = "The text is too long to be searched in time; write it in smaller files."
+            return [_review("content.too-long", value[:80], reason)]
         return [
-            Finding(DECISIONS[rule.decision], RISKS[rule.risk], rule.id, match.group()[:80], rule.reason)
-            for rule, pattern in self._rules.contents
-            if (match := pattern.search(value)) is not None
+            Finding(DECISIONS[rule.decision], RISKS[rule.risk], rule.id, part[:80], rule.reason)
+            for (rule, _), part in zip(rules, found, strict=True)
+            if part is not None
         ]
 
     def _judge_script(self, text: str, place: Place, depth: int) -> list[Finding]:
@@ -144,7 +151,9 @@ class Judge:
         parts = parse_shell(text)
         if not parts:
             return [_review("shell.empty", text[:200], "The command is empty; name one.")]
-        return judge_sequence(parts, place, lambda part, where: self._judge_part(part, where, depth))
+        findings = judge_sequence(parts, place, lambda part, where: self._judge_part(part, where, depth))
+        # What a shell writes is in its text, as a here-document or an argument of echo.
+        return findings + (self._judge_content(text) if any(map(_writes, walk(parts))) else [])
 
     def _judge_part(self, part: Part, place: Place, depth: int) -> list[Finding]:
         if isinstance(part, Block):
@@ -327,6 +336,13 @@ class _Recorder(Judge):
             }
         )
         return super()._judge_program(program, command, place)
+
+
+def _writes(part: Part) -> bool:
+    """Whether a part writes a file that stays."""
+    if isinstance(part, Redirect):
+        return part.operator in _WRITING and not part.target.text.startswith("/dev/")
+    return isinstance(part, Command) and part.name.text == "tee"
 
 
 def _review(rule: str, part: str, reason: str, risk: Risk = Risk.MEDIUM) -> Finding:

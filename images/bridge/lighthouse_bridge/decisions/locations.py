@@ -21,6 +21,8 @@ Use = Literal["read", "write", "enter"]
 _ENDING = re.compile(r"\*\.[^*?\[.]+")
 _WILDCARDS = re.compile(r"\[[^]]*\]|[*?]")
 _EVERYTHING = frozenset({"*", ".*", "**"})
+# As long as a kernel takes.
+MAX_PATH = 4096
 # As many links as a kernel follows.
 _MAX_LINKS = 40
 
@@ -51,6 +53,9 @@ class Locations:
 
     def judge(self, path: str, use: Use, *, globbed: bool = False) -> Finding | None:
         """A finding when the path, or what a link in it leads to, may not simply be used so."""
+        if len(path) > MAX_PATH:
+            what = "is longer than any path; name a file of the project"
+            return self._found(Decision.REVIEW, Risk.HIGH, "path.too-long", path, what)
         found = self._judge_name(path, use, globbed)
         if not self._links or (found is not None and found.decision is Decision.BLOCK):
             return found
@@ -125,7 +130,9 @@ class Locations:
         if pattern:
             what = "is made by a tool; change what it is made from or wait for the review"
             return self._found(Decision.REVIEW, Risk.MEDIUM, "path.generated", path, what, pattern)
-        pattern = self._critical.find(parts[-1:]) or self._critical.find_long(parts)
+        # Hidden names are critical as folders too; others may be any folder's, such as `head` or `license`.
+        hidden = [part for part in parts[:-1] if part.startswith(".")]
+        pattern = self._critical.find([*hidden, parts[-1]]) or self._critical.find_long(parts)
         if pattern:
             what = "is a critical file of the project; wait for the review of this change"
             return self._found(Decision.REVIEW, Risk.MEDIUM, "path.critical", path, what, pattern)
@@ -235,7 +242,8 @@ class _Names:
             names = wanted[1:] if first else wanted
             last = 0 if first else len(folded) - len(names)
             for start in range(last + 1):
-                if len(folded) >= len(names) and all(map(fnmatchcase, folded[start:], names)):
+                row = folded[start : start + len(names)]
+                if len(row) == len(names) and all(map(fnmatchcase, row, names)):
                     return pattern
         return ""
 

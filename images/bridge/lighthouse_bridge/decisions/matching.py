@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from .locations import MAX_PATH
 from .options import Arguments, is_denied, sort_arguments
 from .rules import DECISIONS, RISKS
 from .syntax import Word
@@ -12,6 +13,8 @@ from .verdict import Decision, Finding
 
 # A pattern for names with less than this beside wildcards names nothing.
 _MIN_AIM = 2
+# Longer words are not held against expressions, which may need time quadratic in this.
+_MAX_MATCHED = 2048
 
 if TYPE_CHECKING:
     from .locations import Use
@@ -107,6 +110,8 @@ def apply_rule(
 
 def _check_operands(wanted: str, operands: list[Word]) -> None:
     for word in operands:
+        if wanted and not word.dynamic and len(word.text) > _MAX_MATCHED:
+            raise Mismatch(f"the operand {word.text[:40]!r}… is too long to be known as safe")
         if wanted and not word.dynamic and not re.fullmatch(wanted, word.text, re.DOTALL):
             raise Mismatch(f"the operand {word.text[:80]!r} is not known as safe")
 
@@ -122,8 +127,15 @@ def _holds(rule: CommandRule, command: Command, arguments: Arguments, place: Pla
     if when.options and not any(is_denied(name, when.options, rule.style) for name in arguments.options):
         return False
     return not when.operand or any(
-        re.fullmatch(when.operand, word.text) for word in arguments.operands if not word.dynamic
+        _may_match(rule, when.operand, word.text) for word in arguments.operands if not word.dynamic
     )
+
+
+def _may_match(rule: CommandRule, pattern: str, text: str) -> bool:
+    """Whether a text matches; one that is too long to tell does where that refuses."""
+    if len(text) > _MAX_MATCHED:
+        return rule.decision != "approve"
+    return re.fullmatch(pattern, text) is not None
 
 
 def read_search(arguments: Arguments, place: Place) -> tuple[list[str], bool]:
@@ -151,7 +163,7 @@ def _searches(rule: CommandRule, arguments: Arguments, place: Place) -> bool:
     if any(is_denied(name, when.without, rule.style) for name in read_narrowing(arguments)):
         return False
     texts, rooted = read_search(arguments, place)
-    return when.rooted in {None, rooted} and any(re.fullmatch(when.pattern, text) for text in texts)
+    return when.rooted in {None, rooted} and any(_may_match(rule, when.pattern, text) for text in texts)
 
 
 def _check_options(rule: CommandRule, arguments: Arguments) -> None:
@@ -182,5 +194,7 @@ def _judge_text(text: str, globbed: bool, use: Use, place: Place) -> list[Findin
     """Judge a word as a path, and what follows a colon, equals sign or @ in it, as in `html:/etc/x`. Programs
     expand wildcards too, so quoting them from the shell changes nothing."""
     globbed = globbed or bool(_WILDCARD.search(text))
-    inner = [text[match.end() :] for match in _INNER_PATH.finditer(text)]
+    # What is longer than any path is reviewed as a whole.
+    found = () if len(text) > MAX_PATH else _INNER_PATH.finditer(text)
+    inner = [text[match.end() :] for match in found]
     return [place.judge(path, use, globbed=globbed) for path in (text, *inner) if path]

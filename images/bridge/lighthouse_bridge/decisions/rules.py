@@ -10,6 +10,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from .costs import is_exponential
 from .verdict import Decision, Risk
 
 if TYPE_CHECKING:
@@ -324,6 +325,23 @@ class _Loader(yaml.CSafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _check_cost(file: RuleFile) -> None:
+    expressions = [
+        (rule.id, text)
+        for rule in file.rules
+        for text in (rule.operand, rule.pattern, rule.when.operand, rule.when.pattern)
+    ]
+    expressions += [(rule.id, rule.pattern) for rule in file.contents]
+    names = (*file.variables.settable, *file.variables.folders, *file.variables.secret)
+    expressions += [("variables", name) for name in names]
+    for name, text in expressions:
+        if is_exponential(text):
+            raise ValueError(
+                f"{name} has the pattern {text!r}, which can take for ever because two of its repeats match the "
+                "same text; write it without a repeat inside a repeat"
+            )
+
+
 def _read_file(content: bytes) -> RuleFile:
     # The loader extends the safe one.
     file = msgspec.convert(yaml.load(content, _Loader), RuleFile)  # noqa: S506 - a safe loader by another name
@@ -344,6 +362,7 @@ def _read_file(content: bytes) -> RuleFile:
         re.compile(content_rule.pattern)
     for name in (*file.variables.settable, *file.variables.folders, *file.variables.secret):
         re.compile(f"(?:{name})")
+    _check_cost(file)
     return file
 
 
