@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from lighthouse_agent.patches import read_patch
+
 EVENTS = frozenset({"PreToolUse", "BeforeTool"})
 # Set by the CLIs for their hooks; the first that is set counts.
 PROJECT_VARIABLES = ("LIGHTHOUSE_PROJECT_DIR", "CLAUDE_PROJECT_DIR", "GEMINI_PROJECT_DIR")
@@ -18,6 +20,7 @@ _PATHS = ("file_path", "notebook_path", "path")
 _FOLDERS = ("directory", "dir_path")
 # Where a shell works, as the rules name it; tools that search the folder they are called in.
 _SHELL, _CWD = "Bash", "cwd"
+_PATCH = "apply_patch"
 _SEARCHES = frozenset({"Glob", "Grep"})
 
 
@@ -46,9 +49,16 @@ _GEMINI = {
 }
 
 
-def translate(event: str, tool: str, tool_input: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The tool and its input in the rules' names; raises UntranslatableError for an input that is named twice or
-    that would be judged and not used."""
+def translate(event: str, tool: str, tool_input: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The call in the rules' names, or the calls it consists of, all of which must be allowed. Raises
+    UntranslatableError for an input that is named twice or that would be judged and not used."""
+    patch = tool_input.get("command")
+    if event == "PreToolUse" and tool == _PATCH and isinstance(patch, str):
+        return read_patch(patch) or [(tool, tool_input)]
+    return [_rename(event, tool, tool_input)]
+
+
+def _rename(event: str, tool: str, tool_input: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     known = _GEMINI.get(tool) if event == "BeforeTool" else None
     if known is None:
         if event and tool == _SHELL and _CWD in tool_input:

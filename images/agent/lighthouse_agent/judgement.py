@@ -44,7 +44,8 @@ def judge(source: BinaryIO, env: Mapping[str, str], *, timeout: float) -> str:
     try:
         given = _read(source)
         event = _event(given)
-        _obey_bridge(_translated(parse_call(given, env), event, given.get("cwd"), env), env, timeout)
+        for call in _translated(parse_call(given, env), event, given.get("cwd"), env):
+            _obey_bridge(call, env, timeout)
     except BadInputError as error:
         if not event and project_root(env) is None:
             raise
@@ -58,13 +59,14 @@ def judge(source: BinaryIO, env: Mapping[str, str], *, timeout: float) -> str:
     return event
 
 
-def _translated(call: ToolCall, event: str, cwd: object, env: Mapping[str, str]) -> ToolCall:
+def _translated(call: ToolCall, event: str, cwd: object, env: Mapping[str, str]) -> list[ToolCall]:
     try:
-        tool_name, tool_input = translate(event, call.tool_name, call.tool_input)
-        tool_input = within_project(tool_name, tool_input, cwd, env)
+        return [
+            ToolCall(tool_name, within_project(tool_name, tool_input, cwd, env), call.agent_id)
+            for tool_name, tool_input in translate(event, call.tool_name, call.tool_input)
+        ]
     except UntranslatableError as error:
         raise BlockedError(_unfit(str(error), "correct it")) from None
-    return ToolCall(tool_name, tool_input, call.agent_id)
 
 
 def _event(given: dict[str, Any]) -> str:
