@@ -151,6 +151,8 @@ class HookAnswer(Answer, omit_defaults=True):
     status: Literal["approved", "blocked", "review_required"]
     reason: str
     id: str
+    rule: str
+    rules_version: str
     concern: str | None = None
 
 

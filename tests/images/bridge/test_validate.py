@@ -38,6 +38,9 @@ def test_both_shapes_get_the_same_decision(builder: Agent, command: str, status:
     assert (short["status"], short["id"]) == (status, "call-1")
     assert short["reason"] == long["reasoning"]
     assert ("concern" in short) is (status != "approved")
+    assert [short[name] for name in ("rule", "rules_version")] == [
+        long["metadata"][name] for name in ("rule", "rules_version")
+    ]
 
 
 def test_the_second_decision_comes_from_memory_and_is_recorded_too(builder: Agent) -> None:

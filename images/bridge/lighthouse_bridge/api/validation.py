@@ -118,9 +118,15 @@ def _answer(
     approved = outcome.decision is Decision.APPROVE
     if isinstance(body, m.HookRequest):
         concern = None if approved else verdict.rule
-        return reply(
-            m.HookAnswer(outcome.decision.status, outcome.reason, body.id or outcome.validation_id, concern)  # type: ignore[arg-type]  # statuses are the literal's values
+        short = m.HookAnswer(
+            status=outcome.decision.status,  # type: ignore[arg-type]  # statuses are the literal's values
+            reason=outcome.reason,
+            id=body.id or outcome.validation_id,
+            rule=verdict.rule,
+            rules_version=validation.rules_version,
+            concern=concern,
         )
+        return reply(short)
     details = m.VerdictDetails(
         decision=outcome.decision.label,  # type: ignore[arg-type]  # labels are the literal's values
         risk_level=verdict.risk.label,  # type: ignore[arg-type]  # labels are the literal's values
