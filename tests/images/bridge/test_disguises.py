@@ -1,5 +1,6 @@
 """However a dangerous command is wrapped, it is not approved."""
 
+import base64
 import time
 
 from hypothesis import HealthCheck, given, settings
@@ -9,6 +10,7 @@ from lighthouse_bridge.decisions.judge import Judge
 from lighthouse_bridge.decisions.rules import load_rules
 from lighthouse_bridge.decisions.shell import parse_shell
 from lighthouse_bridge.decisions.syntax import walk
+from tests.images.bridge.labelled import load_calls
 from tests.images.bridge.support import RULES
 
 JUDGE = Judge(load_rules(RULES), ())
@@ -35,6 +37,15 @@ DANGEROUS = [
     "sort -o x y",
     "nc -l 1",
     "LD_PRELOAD=./x.so ls",
+]
+# Dangers of the corpus that mean the same in any folder and between any quotes.
+CORPUS = [
+    call.command
+    for call in load_calls()
+    if call.tool == "Bash"
+    and call.is_dangerous
+    and call.topic != "folders"
+    and not any(mark in call.command for mark in ("`", "\\", "\n", "cd ", "#", ".."))
 ]
 # Each keeps the command running in a real shell; %s stands for it.
 SHAPES = [
@@ -94,16 +105,62 @@ PREFIXES = [
 ]
 
 
+# Further ways to run a simple command.
+RUNNERS = [
+    "sudo %s",
+    "echo x | xargs %s",
+    "find . -exec %s ';'",
+    "find src -name '*.py' -exec %s {} +",
+    "cd src || %s",
+    "cd src; %s",
+    "pushd src && %s",
+    "(cd src && %s)",
+]
+
+
+def spell(word: str, way: int) -> str:
+    """A word as a shell reads it, written otherwise."""
+    half = len(word) // 2
+    return (
+        word,
+        f"{word[:half]}''{word[half:]}",
+        f'{word[:half]}"{word[half:]}"',
+        "".join(f"\\{letter}" if letter.isalpha() else letter for letter in word),
+        f"$'{word}'",
+        "$'" + "".join(f"\\x{ord(letter):02x}" for letter in word) + "'",
+    )[way]
+
+
+def hide(command: str, way: int) -> str:
+    """A whole command, written so that only the shell sees it."""
+    encoded = base64.b64encode(command.encode()).decode()
+    name, _, rest = command.partition(" ")
+    return (
+        f"echo {encoded} | base64 -d | sh",
+        f'eval "$(echo {encoded} | base64 -d)"',
+        f"bash -c \"$(base64 -d <<< '{encoded}')\"",
+        f"x={name}; $x {rest}",
+        f"x={quote(command)}; $x",
+        f"x={quote(command)}; eval $x",
+        f"alias ll={quote(command)}; ll",
+        f"f() {{ {command}; }}; f",
+    )[way]
+
+
 def quote(command: str) -> str:
     return "'" + command.replace("'", "'\\''") + "'"
 
 
 @st.composite
 def disguised(draw: st.DrawFn) -> str:
-    command = draw(st.sampled_from(DANGEROUS))
-    simple = not any(mark in command for mark in "|>'=;")
-    if simple and draw(st.booleans()):
-        command = draw(st.sampled_from(PREFIXES)) % command
+    command = draw(st.sampled_from(DANGEROUS) | st.sampled_from(CORPUS))
+    simple = command in DANGEROUS and not any(mark in command for mark in "|>'=;")
+    if simple:
+        words = [spell(word, draw(st.integers(0, 5))) for word in command.split(" ")]
+        command = draw(st.sampled_from(["{" + ",".join(words) + "}", *[" ".join(words)] * 5]))
+        command = draw(st.sampled_from([*PREFIXES, *RUNNERS, "%s"])).replace("%s", command)
+    elif draw(st.booleans()):
+        command = hide(command, draw(st.integers(0, 7)))
     for _ in range(draw(st.integers(0, 3))):
         if draw(st.integers(0, 4)) == 0:
             command = draw(st.sampled_from(["sh -c %s", "bash -c %s", "eval %s", "bash -ec %s"])) % quote(
