@@ -12,17 +12,27 @@ import yaml
 
 from ci.console import Steps
 from ci.toolchain import PROMTOOL, go_tool
-from lighthouse_harness.alerts import Alert, alerts
+from lighthouse_harness.alerts import Alert, alerts, rule_groups
 from lighthouse_harness.documents import thaw
+from lighthouse_harness.manifests import merge
 
 from .conftest import HERE, WHOLE, request_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lighthouse_harness.documents import Document
+    from lighthouse_harness.model import Render
     from lighthouse_harness.render import Renderer
 
 CASES = tuple(sorted((HERE / "alerts").glob("*.yaml")))
+BRIDGES = {
+    "bridge": {
+        "replicas": 3,
+        "database": {"host": "postgres", "existingSecret": "a", "existingTlsSecret": "b"},
+    },
+    "networkPolicies": {"database": {"peers": [{"ipBlock": {"cidr": "192.0.2.0/28"}}]}},
+}
 # How the name of a case goes on after that of its alert.
 FIRES, SILENT, ABSENT = "fires", "is silent", "without series"
 
@@ -34,9 +44,24 @@ def promtool() -> Path:
 
 
 @pytest.fixture(scope="module")
-def rendered(renderer: Renderer) -> dict[str, Alert]:
-    """Every alert of a release with all its parts, by name."""
-    found = alerts(renderer.render(replace(request_for("default"), overrides=WHOLE)))
+def whole_render(renderer: Renderer) -> Render:
+    """A release with all its parts, and bridges of which one can be missing."""
+    return renderer.render(replace(request_for("default"), overrides=merge(WHOLE, BRIDGES)))
+
+
+@pytest.fixture(scope="module")
+def groups(whole_render: Render) -> tuple[Document, ...]:
+    """Its rules, in their groups: what alerts may read what the same group has recorded before."""
+    found = rule_groups(whole_render)
+    names = [group["name"] for group in found]
+    assert len(set(names)) == len(names) > 1, names
+    return found
+
+
+@pytest.fixture(scope="module")
+def rendered(whole_render: Render) -> dict[str, Alert]:
+    """Its alerts, by name."""
+    found = alerts(whole_render)
     assert found
     assert len({alert.name for alert in found}) == len(found), "two alerts have one name"
     return {alert.name: alert for alert in found}
@@ -62,11 +87,15 @@ def whole(path: Path, rendered: dict[str, Alert], rules: Path) -> dict[str, Any]
     return made
 
 
-def written(folder: Path, rendered: dict[str, Alert], path: Path) -> Path:
-    """The folder's files of rules and of cases for promtool; returns the second."""
+def written(folder: Path, groups: tuple[Document, ...], rendered: dict[str, Alert], path: Path) -> Path:
+    """The folder's files of rules and of cases for promtool; returns the second.
+
+    The rules are all of the groups that the cases ask, and no others: promtool evaluates each for every case.
+    """
     rules, cases = folder / "rules.yaml", folder / "cases.yaml"
-    group = {"name": "rendered", "rules": [thaw(alert.rule) for alert in rendered.values()]}
-    rules.write_text(yaml.safe_dump({"groups": [group]}))
+    asked = {each["alertname"] for case in cases_of(path) for each in case["alert_rule_test"]}
+    used = [thaw(group) for group in groups if asked & {rule.get("alert") for rule in group["rules"]}]
+    rules.write_text(yaml.safe_dump({"groups": used}))
     cases.write_text(yaml.safe_dump(whole(path, rendered, rules)))
     return cases
 
@@ -102,9 +131,13 @@ def test_every_alert_has_a_case_that_fires_one_that_is_silent_and_one_without_se
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_alerts_do_what_their_cases_say(
-    path: Path, rendered: dict[str, Alert], promtool: Path, tmp_path: Path
+    path: Path,
+    groups: tuple[Document, ...],
+    rendered: dict[str, Alert],
+    promtool: Path,
+    tmp_path: Path,
 ) -> None:
-    cases = written(tmp_path, rendered, path)
+    cases = written(tmp_path, groups, rendered, path)
     done = subprocess.run(
         [promtool, "test", "rules", cases], capture_output=True, text=True, check=False, timeout=120
     )
@@ -112,9 +145,9 @@ def test_alerts_do_what_their_cases_say(
 
 
 def test_promtool_notices_a_case_that_does_not_hold(
-    rendered: dict[str, Alert], promtool: Path, tmp_path: Path
+    groups: tuple[Document, ...], rendered: dict[str, Alert], promtool: Path, tmp_path: Path
 ) -> None:
-    cases = written(tmp_path, rendered, CASES[0])
+    cases = written(tmp_path, groups, rendered, CASES[0])
     made = yaml.safe_load(cases.read_text())
     turned = next(case for case in made["tests"] if f" {FIRES}" in case["name"])
     turned["alert_rule_test"][0]["exp_alerts"] = []

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.heavy
 
 NOTE = {"example.com/note": "x"}
+WATCHED = {"monitoring": {"podMonitors": "always", "rules": "always", "scrapeConfig": True}}
 ADMITTED: tuple[dict[str, Any], ...] = (
+    WATCHED,
+    {"monitoring": {"enabled": False}},
+    {"monitoring": {"rules": "always", "clusterMetrics": False}},
+    WATCHED | {"agents": {"experts": {"security": {"replicas": 0}, "architecture": {"replicas": 0}}}},
+    WATCHED | {"agents": {"enabled": False}, "bridge": {"enabled": False}},
+    WATCHED | {"fuse-csi": {"enabled": False}},
     {
         "agents": {
             "namespace": {"annotations": NOTE},

@@ -52,6 +52,15 @@ def alerts(render: Render) -> tuple[Alert, ...]:
     )
 
 
+def rule_groups(render: Render) -> tuple[Document, ...]:
+    """Every group of every PrometheusRule, with what is recorded and what alerts, in the order of evaluation."""
+    return tuple(
+        group
+        for item in render.select("PrometheusRule", may_be_empty=True)
+        for group in item.at("spec.groups") or ()
+    )
+
+
 def _problems(alert: Alert, render: Render, table: Mapping[str, str]) -> Iterator[Finding]:
     for path in _NEEDED:
         if not resolve(alert.rule, path):

@@ -35,6 +35,15 @@ templates of every chart of an umbrella into one namespace.
 {{- .Release.Namespace -}}
 {{- end -}}
 
+{{- define "lighthouse.monitoring.name" -}}
+{{- include "lighthouse.fullname" . }}-monitoring
+{{- end -}}
+
+{{- /* Where rules over several components are; those about one are in its namespace. */ -}}
+{{- define "lighthouse.monitoring.namespace" -}}
+{{- .Release.Namespace -}}
+{{- end -}}
+
 {{- define "lighthouse.bridge.namespace" -}}
 {{- .Release.Namespace -}}
 {{- end -}}

@@ -1,0 +1,136 @@
+{{- /*
+Parts of what Prometheus gets. The umbrella puts them together (templates/monitoring.yaml), since only it knows which
+components a release has.
+*/ -}}
+
+{{- /* Labels of every object, with those by which an instance of Prometheus selects them. Arguments: the context of
+       this chart. */ -}}
+{{- define "monitoring.labels" -}}
+{{- toYaml (merge (fromYaml (include "lighthouse.labels" (dict "context" . "component" "monitoring"))) (deepCopy .Values.labels)) -}}
+{{- end -}}
+
+{{- /* Series of a component's pods: what stands between the braces of a selector. Arguments: context, component. */ -}}
+{{- define "monitoring.pods" -}}
+{{- $namespace := include (printf "lighthouse.%s.namespace" .component) .context -}}
+{{- $name := include (printf "lighthouse.%s.name" .component) .context -}}
+{{- printf `namespace=%q,pod=~"%s-.+"` $namespace $name -}}
+{{- end -}}
+
+{{- /* How many pods a component should have by the values, as a number. Arguments: the umbrella's context. */ -}}
+{{- define "monitoring.bridges" -}}
+{{- $bridge := .Values.bridge -}}
+{{- ternary $bridge.autoscaling.minReplicas $bridge.replicas $bridge.autoscaling.enabled -}}
+{{- end -}}
+
+{{- define "monitoring.experts" -}}
+{{- $count := 0 -}}
+{{- range $expert := .Values.agents.experts -}}
+{{- if $expert -}}
+{{- $count = add $count (dig "replicas" 1 $expert) -}}
+{{- end -}}
+{{- end -}}
+{{- $count -}}
+{{- end -}}
+
+{{- /* What the words in files/ that begin with a dollar stand for, as JSON. Arguments: the umbrella's context. */ -}}
+{{- define "monitoring.words" -}}
+{{- $own := .Subcharts.monitoring.Values -}}
+{{- $words := dict "availability" $own.availability "minimumRate" $own.minimumRate -}}
+{{- $namespaces := list -}}
+{{- $pods := list -}}
+{{- range $component := list "bridge" "agents" "fuse-csi" -}}
+{{- if hasKey $.Subcharts $component -}}
+{{- $_ := set $words $component (include "monitoring.pods" (dict "context" $ "component" $component)) -}}
+{{- $namespaces = append $namespaces (include (printf "lighthouse.%s.namespace" $component) $) -}}
+{{- $pods = append $pods (include (printf "lighthouse.%s.name" $component) $) -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $words "recorded" (printf `namespace=%q,release=%q` .Release.Namespace .Release.Name) -}}
+{{- $_ := set $words "recordedOfAgents" (printf `namespace=%q,release=%q` (include "lighthouse.agents.namespace" .) .Release.Name) -}}
+{{- $_ := set $words "ours" (printf `namespace=~"%s",pod=~"(%s)-.+"` ($namespaces | uniq | join "|") ($pods | join "|")) -}}
+{{- if hasKey .Subcharts "bridge" -}}
+{{- $_ := set $words "bridges" (include "monitoring.bridges" . | int) -}}
+{{- end -}}
+{{- if hasKey .Subcharts "agents" -}}
+{{- $_ := set $words "experts" (include "monitoring.experts" . | int) -}}
+{{- end -}}
+{{- $words | toJson -}}
+{{- end -}}
+
+{{- /* An expression with its words replaced. Arguments: expr, words. */ -}}
+{{- define "monitoring.expression" -}}
+{{- $text := .expr -}}
+{{- /* Longer words first: one may begin another. */ -}}
+{{- range $word := keys .words | sortAlpha | reverse -}}
+{{- $text = $text | replace (printf "$%s" $word) (toString (get $.words $word)) -}}
+{{- end -}}
+{{- $text | trim -}}
+{{- end -}}
+
+{{- /* Whether all that a rule is about is there; answers with text or nothing. Arguments: context (the umbrella's),
+       rule. */ -}}
+{{- define "monitoring.needed" -}}
+{{- $own := .context.Subcharts.monitoring.Values -}}
+{{- $there := true -}}
+{{- range .rule.needs -}}
+{{- if eq . "cluster" -}}
+{{- $there = and $there $own.clusterMetrics -}}
+{{- else if eq . "experts" -}}
+{{- $there = and $there (hasKey $.context.Subcharts "agents") (gt (include "monitoring.experts" $.context | int) 0) -}}
+{{- else -}}
+{{- $there = and $there (hasKey $.context.Subcharts .) -}}
+{{- end -}}
+{{- end -}}
+{{- if $there -}}
+needed
+{{- end -}}
+{{- end -}}
+
+{{- /* The rules of a group, as a list in YAML: what is recorded, then what alerts. Arguments: context (the
+       umbrella's), group. */ -}}
+{{- define "monitoring.rules" -}}
+{{- $part := .context.Subcharts.monitoring -}}
+{{- $words := include "monitoring.words" .context | fromJson -}}
+{{- $rules := list -}}
+{{- range ($part.Files.Get "files/records.yaml" | fromYaml).records -}}
+{{- if and (eq .group $.group) (include "monitoring.needed" (dict "context" $.context "rule" .)) -}}
+{{- $expr := include "monitoring.expression" (dict "expr" .expr "words" $words) -}}
+{{- $rules = append $rules (dict "record" .record "expr" $expr "labels" (dict "release" $part.Release.Name)) -}}
+{{- end -}}
+{{- end -}}
+{{- range $path, $_ := $part.Files.Glob "files/alerts/*.yaml" -}}
+{{- $alert := $part.Files.Get $path | fromYaml -}}
+{{- if and (eq $alert.group $.group) (include "monitoring.needed" (dict "context" $.context "rule" $alert)) -}}
+{{- $name := $path | base | trimSuffix ".yaml" -}}
+{{- $limit := get $part.Values.thresholds (untitle $name) -}}
+{{- $expr := include "monitoring.expression" (dict "expr" $alert.expr "words" (set (deepCopy $words) "threshold" $limit)) -}}
+{{- $told := dict "summary" $alert.summary "runbook_url" (printf "%s%s.md" $part.Values.runbooks $name) -}}
+{{- $rules = append $rules (dict "alert" $name "expr" $expr "for" $alert.for "labels" (dict "severity" $alert.severity "release" $part.Release.Name) "annotations" $told) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $rules -}}
+{{- end -}}
+
+{{- /* One job of a plain scrape config. Arguments: context (the umbrella's), component, ports. */ -}}
+{{- define "monitoring.job" -}}
+{{- $labels := dict "name" "lighthouse" "instance" .context.Release.Name "component" .component -}}
+job_name: {{ .component }}
+scrape_interval: {{ .context.Subcharts.monitoring.Values.interval }}
+kubernetes_sd_configs:
+  - role: pod
+    namespaces:
+      names: [{{ include (printf "lighthouse.%s.namespace" .component) .context | quote }}]
+relabel_configs:
+  {{- range $label, $value := $labels }}
+  - source_labels: [__meta_kubernetes_pod_label_app_kubernetes_io_{{ $label }}]
+    regex: {{ $value | quote }}
+    action: keep
+  {{- end }}
+  - source_labels: [__meta_kubernetes_pod_container_port_name]
+    regex: {{ .ports | join "|" | quote }}
+    action: keep
+  {{- range $label, $source := dict "namespace" "namespace" "pod" "pod_name" "container" "pod_container_name" "node" "pod_node_name" }}
+  - source_labels: [__meta_kubernetes_{{ $source }}]
+    target_label: {{ $label }}
+  {{- end }}
+{{- end -}}
