@@ -49,6 +49,7 @@ def _lints(helm: Path, actionlint: Path) -> list[Lint]:
             "docs/metrics.md and the dashboards are generated",
             (*python, "ci.monitoring", "generate", "--check"),
         ),
+        Lint("alerts have runbooks, cases, thresholds and metrics", (*python, "ci.monitoring", "check")),
         Lint("actionlint", (str(actionlint / "actionlint"), "-shellcheck=", "-pyflakes=")),
         Lint("zizmor", (zizmor, "--offline", "--quiet", "--no-progress", ".github/workflows")),
         Lint("helm lint", (str(helm / "helm"), "lint", "--strict", "--quiet", "charts/lighthouse")),

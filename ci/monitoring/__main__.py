@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ci import toolchain
+from ci.console import Steps
 from ci.monitoring import page as pages
+from ci.monitoring import rules as chart_rules
 from ci.monitoring.processes import processes
 from ci.settings import ROOT
 
@@ -39,6 +42,18 @@ def generate(check: bool) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(files[path])
     raise SystemExit(1 if check and stale else 0)
+
+
+@main.command()
+def check() -> None:
+    """Hold the chart's rules against runbooks, cases, thresholds and what programs expose; print the counts."""
+    rules = chart_rules.rules_of(chart_rules.rendered(toolchain.helm_and_kubectl(Steps(quiet=True))))
+    found = list(chart_rules.problems(rules))
+    for problem in found:
+        click.echo(problem, err=True)
+    if not found:
+        click.echo(chart_rules.summary(rules))
+    raise SystemExit(1 if found else 0)
 
 
 if __name__ == "__main__":
