@@ -4,10 +4,13 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
+import urllib3
 
 from tests.images.agent.commands import LIGHTHOUSE, assert_failed, lighthouse
 from tests.images.agent.support import Bridge, get, process, wait_for
@@ -97,6 +100,66 @@ def test_a_tail_follows_the_stream_and_goes_on_where_it_was_when_the_bridge_is_b
         assert len(stored) >= 2
 
 
+STRANGE: list[dict[str, Any]] = [
+    {"note": "Zürich, 東京, 🗼"},
+    {"note": ""},
+    {},
+    {"note": None, "deep": {"list": [1, 2.5, True, None, "ü"]}},
+    {"note": 'quotes " and \\ and \n lines'},
+]
+
+
+def test_parquet_holds_what_the_json_lines_hold(
+    person: dict[str, str], stopped_bridge: Bridge, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(stopped_bridge.folder / "events.db", timeout=5)) as connection, connection:
+        # Stores of earlier programs hold events of nobody.
+        connection.execute(
+            "UPDATE events SET agent_id = NULL, event_data = json_set(event_data, '$.agent_id', json('null')) "
+            "WHERE sequence_id = 1"
+        )
+    headers = {"Authorization": f"Bearer {stopped_bridge.session('builder', 'writer')}"}
+    # More than two pages of the bridge.
+    events = [
+        {"event_type": "custom", "aggregate_id": aggregate, "data": {**STRANGE[n % len(STRANGE)], "n": n}}
+        for n, aggregate in ((n, ("", "ü/東", None)[n % 3]) for n in range(10_100))
+    ]
+    with urllib3.PoolManager(timeout=60) as pool:
+        for start in range(0, len(events), 1000):
+            body = {"events": events[start : start + 1000]}
+            stored = pool.request("POST", stopped_bridge.url + "/events/batch", json=body, headers=headers)
+            assert stored.status == 200, stored.data
+    head = str(stopped_bridge.ask("/events/head")["sequence"])
+    lines, table = tmp_path / "events.jsonl", tmp_path / "events.parquet"
+    for target in (lines, table):
+        done = lighthouse(person, "events", "export", str(target), "--until", head)
+        assert done.code == 0, done
+    expected = rows(lines.read_text())
+    assert len(expected) > 2 * 5_000
+    file = pyarrow.parquet.ParquetFile(table)
+    assert file.num_row_groups == len(expected) // 5_000 + 1
+    assert [str(field.type) for field in file.schema_arrow] == [
+        "int64", "string", "string", "timestamp[us, tz=UTC]", "string", "string", "string",
+    ]  # fmt: skip
+    found = file.read().to_pylist()
+    assert [{**row, "data": json.loads(row["data"]), "timestamp": None} for row in found] == [
+        {**event, "timestamp": None} for event in expected
+    ]
+    assert [row["timestamp"] for row in found] == [
+        datetime.fromisoformat(event["timestamp"]) for event in expected
+    ]
+    assert {row["agent_id"] for row in found} >= {None, "writer", "olga"}
+    assert {row["aggregate_id"] for row in found} >= {None, "", "ü/東"}
+
+
+def test_parquet_of_no_event_is_an_empty_table(person: dict[str, str], tmp_path: Path) -> None:
+    table = tmp_path / "none.parquet"
+    done = lighthouse(person, "events", "export", str(table), "--type", "backup_created")
+    assert (done.code, done.out.startswith("0 events")) == (0, True), done
+    empty = pyarrow.parquet.read_table(table)
+    assert (empty.num_rows, empty.column_names[0]) == (0, "sequence")
+
+
 def test_parquet_without_its_package_is_one_sentence(person: dict[str, str], tmp_path: Path) -> None:
     done = lighthouse(
         {**person, "PYTHONPATH": _without_pyarrow(tmp_path, person)}, "events", "export", "x.parquet"
@@ -121,7 +184,8 @@ def test_verify_tells_a_whole_store_from_a_changed_one(
     head = json.loads(anchor.read_text())["sequence"]
     with closing(sqlite3.connect(stopped_bridge.folder / "events.db", timeout=5)) as connection, connection:
         connection.execute("DELETE FROM events WHERE sequence_id >= ?", (head,))
-    assert lighthouse(person, "events", "verify").code == 0
+    unaided = lighthouse(person, "events", "verify")
+    assert (unaided.code, "the end was cut off" in unaided.out) == (2, True)
     cut = lighthouse(person, "events", "verify", "--anchor", str(anchor))
     assert (cut.code, "was cut off" in cut.out) == (2, True)
     with closing(sqlite3.connect(stopped_bridge.folder / "events.db", timeout=5)) as connection, connection:
