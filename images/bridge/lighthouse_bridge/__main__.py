@@ -13,13 +13,14 @@ import sys
 
 import uvloop
 
+from .auth_keys import AuthKeys
 from .decisions.rules import RulesError
 from .environment import SettingsError
 from .logs import configure_logs
 from .migrations.command import migrate
 from .problems import StoreUnavailableError
 from .server import serve
-from .settings import read_auth_secret, read_settings
+from .settings import read_settings
 
 
 def main() -> int:
@@ -33,10 +34,10 @@ def main() -> int:
         if command == "migrate":
             migrate(settings)
             return 0
-        secret = read_auth_secret(settings.auth_secret_file)
+        auth_keys = AuthKeys(settings.auth_secret_file)
         _spare_the_collector()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(settings, secret))
+            runner.run(serve(settings, auth_keys))
     except (SettingsError, RulesError) as error:
         sys.stderr.write(f"lighthouse-bridge: {error}\n")
         return 2

@@ -18,6 +18,8 @@ from .decider import Decider
 from .decisions.layers import PROJECT_FOLDER
 from .elicitations import forget_elicitations
 from .escalations import Ended, Limits, is_due, resume, sweep
+from .event_queries import index_page
+from .kept_head import keep_head
 from .limits import RequestLimits
 from .logs import log
 from .pairs import cancel_idle_pairs
@@ -35,6 +37,7 @@ from .subscriptions import Subscribers
 from .verdict_memory import VerdictMemory
 
 if TYPE_CHECKING:
+    from .auth_keys import AuthKeys
     from .database import Database
     from .events import StreamLine
     from .settings import Settings
@@ -43,21 +46,22 @@ if TYPE_CHECKING:
 
 HOUSEKEEPING_SECONDS = 30.0
 SWEEP_SECONDS = 0.2
+INDEX_SECONDS = 5.0
 
 
 class Bridge:
     """Parts of one bridge process. Made before the event loop serves, started and closed inside it."""
 
-    def __init__(self, settings: Settings, secret: bytes) -> None:
+    def __init__(self, settings: Settings, auth_keys: AuthKeys) -> None:
         self.settings = settings
-        self.secret = secret
+        self.auth_keys = auth_keys
         self.feed = Feed()
         self.bells = Bells()
         self.expert_breaker = expert_breaker()
         self.database = self._database(settings)
         self.subscribers = Subscribers(self.feed, self.database, settings.heartbeat_seconds)
         self.shared: Shared = LocalShared() if settings.redis is None else RedisShared(settings.redis)
-        self.sessions = Sessions(self.database, secret, self.shared, alone=settings.postgres is None)
+        self.sessions = Sessions(self.database, auth_keys, self.shared, alone=settings.postgres is None)
         self.keys = JoinKeys(settings.keys_dir)
         self.request_limits = RequestLimits(
             self.shared,
@@ -66,7 +70,7 @@ class Bridge:
             replicas=settings.replicas,
         )
         remembered = (
-            None if settings.redis is None else VerdictMemory(self.shared, secret, settings.project_roots)
+            None if settings.redis is None else VerdictMemory(self.shared, auth_keys, settings.project_roots)
         )
         sources = Sources(
             settings.rules_dir,
@@ -99,6 +103,7 @@ class Bridge:
         self._tasks = [
             asyncio.create_task(self._keep_time()),
             asyncio.create_task(self._keep_house()),
+            asyncio.create_task(self._keep_index()),
             asyncio.create_task(self._watch_rules()),
         ]
 
@@ -109,6 +114,7 @@ class Bridge:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with suppress(StoreUnavailableError):
             await self.sessions.flush()
+            await self._keep_head()
         await self.database.close()
         await self.shared.close()
 
@@ -155,9 +161,28 @@ class Bridge:
                 await self._sweep()
                 await self.database.write(end_silent_talks)
                 await self._snapshot()
+                await self._keep_head()
             except StoreUnavailableError as error:
                 log.warning("housekeeping postponed", reason=str(error))
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+    async def _keep_index(self) -> None:
+        """Index for search what is new, in small steps and half of the time, so that a search has little left to do."""
+        indexed = -1
+        while True:
+            last, started, more = self.database.last_sequence, time.monotonic(), False
+            if last > indexed:
+                with suppress(StoreUnavailableError):
+                    more = await self.database.write(
+                        lambda transaction: index_page(transaction, self.database.DIALECT)
+                    )
+                    indexed = indexed if more else last
+            await asyncio.sleep(time.monotonic() - started if more else INDEX_SECONDS)
+
+    async def _keep_head(self) -> None:
+        keys = self.auth_keys.verifying()
+        for problem in await self.database.write(lambda transaction: keep_head(transaction, keys)):
+            log.error("the store was changed behind the bridge", reason=problem)
 
     async def _snapshot(self) -> None:
         """Keep the tree when enough happened; of several bridges the first one does."""

@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -88,13 +89,13 @@ def sign_token(secret: bytes, session_id: str, agent_id: str, created: float) ->
     return f"{body}:{hmac.digest(secret, body.encode(), 'sha256').hex()}"
 
 
-def open_token(secret: bytes, token: str) -> tuple[str, str] | None:
-    """Session and agent id of a token whose signature holds, else None."""
+def open_token(keys: Sequence[bytes], token: str) -> tuple[str, str] | None:
+    """Session and agent id of a token that one of the keys signed, else None."""
     body, _, signature = token.rpartition(":")
     parts = body.split(":")
     if len(parts) != 3 or not body.isascii() or not signature.isascii():
         return None
-    expected = hmac.digest(secret, body.encode(), "sha256").hex()
-    if not hmac.compare_digest(expected, signature):
-        return None
-    return parts[0], parts[1]
+    for key in keys:
+        if hmac.compare_digest(hmac.digest(key, body.encode(), "sha256").hex(), signature):
+            return parts[0], parts[1]
+    return None

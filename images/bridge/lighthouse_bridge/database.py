@@ -58,7 +58,6 @@ class Database(ABC):
         self._order = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._readers = ThreadPoolExecutor(READERS, "store-reader")
-        self._local = threading.local()
         self._writer = threading.Thread(target=self._run, name="store-writer", daemon=True)
 
     async def start(self) -> None:
@@ -96,15 +95,15 @@ class Database(ABC):
             self._jobs.put(job)
 
     async def read(
-        self, work: Callable[[Connection], T], *, snapshot: bool = False, may_lag: bool = False
+        self, work: Callable[[Connection], T], *, snapshot: bool = False, told: int | None = None
     ) -> T:
         """Run `work` on a reader connection in a thread; raises StoreUnavailableError when it cannot.
 
-        With `snapshot` all its statements see one moment. With `may_lag` it may be asked of a standby, which
-        can be a little behind what this bridge acknowledged.
+        With `snapshot` all its statements see one moment. With `told` it may be asked of a standby that has the
+        events up to this one, of which the caller knows, and may lack those of the last seconds after it.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self._read, work, snapshot, may_lag)
+        return await loop.run_in_executor(self._readers, self._read, work, snapshot, told)
 
     async def probe(self) -> None:
         """Write and commit a row; raises StoreUnavailableError with the reason when that is impossible."""
@@ -123,7 +122,7 @@ class Database(ABC):
         """Commit the writes together and settle each, whatever happens."""
 
     @abstractmethod
-    def _read(self, work: Callable[[Connection], T], snapshot: bool, may_lag: bool) -> T:
+    def _read(self, work: Callable[[Connection], T], snapshot: bool, told: int | None) -> T:
         """Run `work` on this thread's connection."""
 
     @abstractmethod

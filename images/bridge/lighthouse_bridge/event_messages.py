@@ -54,6 +54,8 @@ class EventHead(Answer):
     sequence: int
     hash: str
     signature: str
+    # By keys that are being replaced: a head that was saved before may have one of them.
+    earlier_signatures: list[str]
 
 
 class VerifyAnswer(Answer):

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from .transactions import Connection, Transaction
 
-INDEX_PAGE = 1_000
+# Indexing is a write: others wait for so many events.
+INDEX_PAGE = 250
 # The engines take no word beyond some two thousand bytes, and PostgreSQL no more than a megabyte of them.
 _MAX_WORD = 200
 _MAX_WORDS = 20_000
@@ -106,7 +107,7 @@ def words_of(text: str) -> list[str]:
 def index_page(transaction: Transaction, dialect: str) -> bool:
     """Index the next events for full-text search; whether more are waiting.
 
-    Done when somebody searches, so that appending costs nothing for it.
+    Done behind the appending and before a search, so that nobody who appends waits for it.
     """
     connection = transaction.connection
     row = connection.execute("SELECT value FROM store_metadata WHERE key = 'events_fts'").fetchone()

@@ -20,11 +20,12 @@ from .events import StreamLine, read_line
 from .logs import log
 from .postgres_commits import CHANNEL, MovedError, Sent, Writer
 from .postgres_connection import Opened, PostgresSettings, connect, upgrade
+from .postgres_reads import Reads
 from .problems import StoreUnavailableError
 from .transactions import HEAD, Batch, Connection, Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
 LOOK_SECONDS = 2.0
@@ -45,6 +46,7 @@ class PostgresDatabase(Database):
         super().__init__(f"the database {settings.database} at {settings.hosts}", on_commit)
         self._settings = settings
         self._commits = Writer(self.name)
+        self._reads = Reads(settings, self.name, self.ERRORS)
         self._opened: Opened | None = None
         # The server's process that this bridge commits with, and whose notifications are no news here.
         self._own_pid = 0
@@ -66,40 +68,17 @@ class PostgresDatabase(Database):
             self._note(error, 0)
         self._listener.start()
 
-    def _read(self, work: Callable[[Connection], T], snapshot: bool, may_lag: bool) -> T:
+    def _read(self, work: Callable[[Connection], T], snapshot: bool, told: int | None) -> T:
         if not self._known:
             # Whatever tables are there, nobody has seen yet that they are those of this bridge.
             raise StoreUnavailableError(self.trouble or f"{self.name} was not opened yet")
-        lagging = may_lag and bool(self._settings.read_hosts)
-        slot = "lagging" if lagging else "current"
-        for last in (False, True):
-            try:
-                opened = getattr(self._local, slot, None)
-                if opened is None or not opened.is_usable(self._settings):
-                    if opened is not None:
-                        opened.raw.close()
-                    opened = connect(self._settings, reading=lagging)
-                    setattr(self._local, slot, opened)
-                return self._see(opened, work, snapshot)
-            except self.ERRORS as error:
-                if (old := getattr(self._local, slot, None)) is not None:
-                    old.raw.close()
-                if last:
-                    metrics.store_failures.inc()
-                    raise StoreUnavailableError(
-                        f"{self.name} cannot be read: {_first_line(error)}"
-                    ) from error
-        raise StoreUnavailableError(f"{self.name} cannot be read")
+        if told is None:
+            return self._reads.run(work, snapshot=snapshot)
+        return self._reads.run_behind(work, snapshot=snapshot, told=told)
 
-    def _see(self, opened: Opened, work: Callable[[Connection], T], snapshot: bool) -> T:
-        if not snapshot:
-            return work(opened.connection)
-        opened.raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        try:
-            return work(opened.connection)
-        finally:
-            if not opened.raw.closed:
-                opened.raw.execute("ROLLBACK")
+    def _publish(self, lines: Iterable[StreamLine], jobs: list[Job], head: int) -> None:
+        super()._publish(lines, jobs, head)
+        self._reads.note(self.last_sequence)
 
     def _commit(self, jobs: list[Job]) -> None:
         """Commit in as few transactions as keep each short; a broken connection is made again meanwhile."""
@@ -212,6 +191,7 @@ class PostgresDatabase(Database):
                 self._known, self.last_sequence = True, head.sequence
                 self.generation += 1
                 metrics.last_sequence.set(head.sequence)
+                self._reads.note(head.sequence)
         metrics.store_ready.set(1)
 
     def _note(self, error: Exception, writes: int) -> None:

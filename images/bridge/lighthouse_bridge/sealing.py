@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _SIZE = 32
 
@@ -13,10 +17,11 @@ def seal(secret: bytes, name: str, value: bytes) -> bytes:
     return _sign(secret, name, value) + value
 
 
-def unseal(secret: bytes, name: str, sealed: bytes) -> bytes | None:
-    """The value, or None when it was not sealed with this secret for this name."""
+def unseal(keys: Sequence[bytes], name: str, sealed: bytes) -> bytes | None:
+    """The value, or None when it was not sealed with one of these keys for this name."""
     value = sealed[_SIZE:]
-    return value if hmac.compare_digest(_sign(secret, name, value), sealed[:_SIZE]) else None
+    held = any(hmac.compare_digest(_sign(key, name, value), sealed[:_SIZE]) for key in keys)
+    return value if held else None
 
 
 def _sign(secret: bytes, name: str, value: bytes) -> bytes:

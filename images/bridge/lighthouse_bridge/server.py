@@ -24,6 +24,7 @@ from .logs import log
 from .routes import ROUTES
 
 if TYPE_CHECKING:
+    from .auth_keys import AuthKeys
     from .certificate import Tls
     from .settings import Settings
 
@@ -33,14 +34,14 @@ FLUSH_SECONDS = 0.3
 LINGER_SECONDS = 1.0
 
 
-async def serve(settings: Settings, secret: bytes) -> None:
+async def serve(settings: Settings, auth_keys: AuthKeys) -> None:
     """Serve until SIGTERM or SIGINT; raises SettingsError when a port is taken or rules or certificate are broken."""
     _require_free(settings.host, settings.metrics_port, "LIGHTHOUSE_METRICS_PORT")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    bridge = Bridge(settings, secret)
+    bridge = Bridge(settings, auth_keys)
     await bridge.start()
     application = Application(bridge, ROUTES)
     listeners = _listeners(settings, bridge, application)

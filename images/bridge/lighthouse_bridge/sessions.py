@@ -19,6 +19,7 @@ from .sealing import seal, unseal
 from .shared import SharedAwayError
 
 if TYPE_CHECKING:
+    from .auth_keys import AuthKeys
     from .clients import Client
     from .database import Database
     from .shared import Shared
@@ -66,10 +67,10 @@ class Session(msgspec.Struct):
 class Sessions:
     """All live sessions. `flush` stores when they were last seen; losing a minute of that is harmless."""
 
-    def __init__(self, database: Database, secret: bytes, shared: Shared, *, alone: bool) -> None:
+    def __init__(self, database: Database, auth_keys: AuthKeys, shared: Shared, *, alone: bool) -> None:
         """`alone`: no other bridge writes to this store, so what is in memory is true."""
         self._database = database
-        self._secret = secret
+        self._keys = auth_keys
         self._shared = shared
         self._alone = alone
         shared.listen("session", self._forget)
@@ -127,11 +128,11 @@ class Sessions:
         )
         self._live[session_id] = session
         metrics.sessions_created.labels(role.label).inc()
-        return session, sign_token(self._secret, session_id, agent_id, created / 1_000_000)
+        return session, sign_token(self._keys.signing(), session_id, agent_id, created / 1_000_000)
 
     async def open(self, token: str) -> Session | None:
         """The live session of a token, or None; using it keeps it alive."""
-        named = open_token(self._secret, token)
+        named = open_token(self._keys.verifying(), token)
         if named is None:
             return None
         if self._generation != self._database.generation:
@@ -187,7 +188,7 @@ class Sessions:
         name = f"session:{session_id}"
         with suppress(SharedAwayError):
             sealed = await self._shared.recall(name)
-            value = None if sealed is None else unseal(self._secret, name, sealed)
+            value = None if sealed is None else unseal(self._keys.verifying(), name, sealed)
             if value is not None:
                 return msgspec.msgpack.decode(value, type=Session)
         found = await self._database.read(lambda connection: _load(connection, session_id))
@@ -195,7 +196,7 @@ class Sessions:
         left = asked + SHARED_SECONDS - time.monotonic()
         if found is not None and left > 0:
             with suppress(SharedAwayError):
-                sealed = seal(self._secret, name, msgspec.msgpack.encode(found))
+                sealed = seal(self._keys.signing(), name, msgspec.msgpack.encode(found))
                 await self._shared.keep(name, sealed, left)
         return found
 

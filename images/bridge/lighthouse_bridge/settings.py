@@ -16,13 +16,6 @@ from .rego_settings import PolicyServer, read_policy_server
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-WELL_KNOWN_SECRETS = frozenset(
-    {
-        b"lighthouse-default-secret-change-in-production",
-        b"default-secret-change-in-production",
-        b"lighthouse-default-secret",
-    }
-)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -132,26 +125,6 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         redis=read_redis_settings(env),
         trusted_proxies=_networks(env.get("LIGHTHOUSE_TRUSTED_PROXIES", "")),
     )
-
-
-def read_auth_secret(path: Path) -> bytes:
-    """The HMAC key of session tokens; raises SettingsError when it is missing, short or well known."""
-    try:
-        secret = path.read_bytes().strip()
-    except OSError as error:
-        raise SettingsError(
-            f"The auth secret {path} cannot be read ({error.strerror}); mount a file with at least 32 "
-            "random bytes there or name another with LIGHTHOUSE_AUTH_SECRET_FILE."
-        ) from None
-    if secret in WELL_KNOWN_SECRETS:
-        raise SettingsError(
-            f"The auth secret {path} is a well-known default; replace it with 32 random bytes."
-        )
-    if len(secret) < 32:
-        raise SettingsError(
-            f"The auth secret {path} has {len(secret)} bytes; it needs at least 32 random ones."
-        )
-    return secret
 
 
 def _postgres(env: Mapping[str, str]) -> PostgresSettings | None:

@@ -11,6 +11,7 @@ import asyncio
 import os
 import shutil
 import sqlite3
+import threading
 import time
 from contextlib import suppress
 from itertools import chain
@@ -54,6 +55,7 @@ class SqliteDatabase(Database):
         self.path = path
         self._min_free_bytes = min_free_bytes
         self._connection: sqlite3.Connection | None = None
+        self._local = threading.local()
         self._identity: tuple[int, int] | None = None
         self._head = Head()
         # The file once more, for a look at its first bytes. It stays open as long as a connection may: closing
@@ -78,7 +80,7 @@ class SqliteDatabase(Database):
         except (sqlite3.Error, OSError, StoreUnavailableError) as error:
             log.error("store unusable", path=str(self.path), reason=str(error))
 
-    def _read(self, work: Callable[[Connection], T], snapshot: bool, may_lag: bool) -> T:
+    def _read(self, work: Callable[[Connection], T], snapshot: bool, told: int | None) -> T:
         if self._identity is None:
             raise StoreUnavailableError(f"{self.name} is not open")
         try:

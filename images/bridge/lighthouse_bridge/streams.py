@@ -12,13 +12,21 @@ from .events import StreamLine, read_line
 
 if TYPE_CHECKING:
     from .database import Database
+    from .stream_room import Place
     from .transactions import Connection
 
 _KEPT = 8192
 _KEPT_BYTES = 16 * 1024 * 1024
-# What one subscriber is handed at once, and so at most holds while it reads slowly.
+# What one stream is handed at once, and so at most holds while its reader is slow.
 _PAGE = 500
-_PAGE_BYTES = 1024 * 1024
+PAGE_BYTES = 1024 * 1024
+# Events until so many characters have come before them: large ones are not all read to be cut off again.
+_READ_PAGE = (
+    "SELECT sequence_id, event_data FROM ("
+    "SELECT sequence_id, event_data, sum(length(event_data)) OVER (ORDER BY sequence_id) - length(event_data) AS before "
+    "FROM (SELECT sequence_id, event_data FROM events WHERE sequence_id > ? ORDER BY sequence_id LIMIT ?) AS page"
+    ") AS measured WHERE before < ? ORDER BY sequence_id"
+)
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -71,16 +79,26 @@ class Feed:
         except TimeoutError:
             return
 
-    async def after(self, database: Database, sequence: int) -> list[Item]:
-        """The next events after `sequence`, in order, without gap; empty when there are none yet."""
+    async def after(self, database: Database, sequence: int, place: Place) -> list[Item] | None:
+        """The next events after `sequence`, in order, without gap, held in `place`; empty when there are none yet,
+        None when there is no room for them."""
         recent = self._recent
         if recent and recent[0].sequence <= sequence + 1:
             # Sequences may have gaps: search, do not index.
             begin = bisect_right(recent, sequence, key=lambda item: item.sequence)
-            return _page(recent[begin : begin + _PAGE])
-        if sequence >= database.last_sequence:
-            return []
-        return _page(await database.read(lambda connection: read_page(connection, sequence)))
+            items = _page(recent[begin : begin + _PAGE])
+            if not place.fits(size_of(items)):
+                return None
+        elif sequence >= database.last_sequence:
+            items = []
+        elif not place.fits(PAGE_BYTES):
+            return None
+        else:
+            # Made room for before they are read.
+            place.hold(PAGE_BYTES)
+            items = _page(await database.read(lambda connection: read_page(connection, sequence)))
+        place.hold(size_of(items))
+        return items
 
     def _prune(self) -> None:
         """Forget the oldest quarter more than must be, so that it is not done for every event."""
@@ -94,12 +112,14 @@ class Feed:
 
 
 def read_page(connection: Connection, sequence: int) -> list[Item]:
-    """A page of stored events after `sequence`, in order."""
-    rows = connection.execute(
-        "SELECT sequence_id, event_data FROM events WHERE sequence_id > ? ORDER BY sequence_id LIMIT ?",
-        (sequence, _PAGE),
-    )
+    """A page of stored events after `sequence`, in order; no more of them than some fit into."""
+    rows = connection.execute(_READ_PAGE, (sequence, _PAGE, PAGE_BYTES))
     return [_item(read_line(row[0], row[1])) for row in rows]
+
+
+def size_of(items: list[Item]) -> int:
+    """The bytes of their lines."""
+    return sum(len(item.line) for item in items)
 
 
 def _item(line: StreamLine) -> Item:
@@ -111,6 +131,6 @@ def _page(items: list[Item]) -> list[Item]:
     size = 0
     for count, item in enumerate(items):
         size += len(item.line)
-        if size > _PAGE_BYTES:
+        if size > PAGE_BYTES:
             return items[: max(1, count)]
     return items

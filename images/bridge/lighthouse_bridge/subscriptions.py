@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from . import metrics
 from .events import EventType
 from .problems import Problem, StoreUnavailableError
+from .stream_room import Counted, Room
+from .streams import size_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from .database import Database
+    from .stream_room import Place
     from .streams import Feed, Item
     from .transactions import Connection
 
-MAX_SUBSCRIBERS = 1024
 # How often an open stream asks whether its session still lives.
 SESSION_SECONDS = 1.0
 _TYPES = frozenset(kind.value for kind in EventType)
@@ -73,13 +73,14 @@ GOING_AWAY, TRY_LATER, SESSION_ENDED, TOO_SLOW = 1001, 1013, 4401, 4408
 
 
 class Subscribers:
-    """How many streams are open, and the way into them."""
+    """The way into streams; every one has a place in `room`, and WebSockets are counted besides."""
 
     def __init__(self, feed: Feed, database: Database, beat_seconds: float) -> None:
         self._feed = feed
         self._database = database
         self._beat = beat_seconds
-        self._open = 0
+        self.room = Room()
+        self.sockets = Counted("sockets")
 
     async def check(self, after: int) -> None:
         """Raise Problem 409 when the store ends before `after`, and StoreUnavailableError for a bridge that stops."""
@@ -96,32 +97,18 @@ class Subscribers:
                 "start over from its tree.",
             )
 
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Count one more stream while it is open; raises Problem 429 when there are too many."""
-        if self._open >= MAX_SUBSCRIBERS:
-            raise Problem(
-                429, f"{MAX_SUBSCRIBERS} streams are open already; try again later.", (("Retry-After", "5"),)
-            )
-        self._open += 1
-        metrics.stream_subscribers.inc()
-        try:
-            yield
-        finally:
-            self._open -= 1
-            metrics.stream_subscribers.dec()
-
     async def follow(
-        self, after: int, wanted: Filter, lives: Callable[[], Awaitable[bool]]
+        self, place: Place, after: int, wanted: Filter, lives: Callable[[], Awaitable[bool]]
     ) -> AsyncIterator[Batch | Beat | Closing]:
-        """What to tell a subscriber, from the event after `after` on, until it must go; a beat comes first."""
+        """What to tell a subscriber, from the event after `after` on, until it must go; a beat comes first. What it
+        is told counts as held in `place` until it asks for more."""
         sequence = after
         yield Beat(sequence)
         spoken = checked = time.monotonic()
         while True:
             ticket = self._feed.ticket()
             try:
-                items = await self._feed.after(self._database, sequence)
+                items = await self._feed.after(self._database, sequence, place)
                 if time.monotonic() >= checked + SESSION_SECONDS:
                     checked = time.monotonic()
                     if not await lives():
@@ -132,10 +119,17 @@ class Subscribers:
                 return
             if items:
                 sequence = items[-1].sequence
-                admitted = [item for item in items if wanted.admits(item)]
-                if admitted:
-                    yield Batch(admitted)
+                items = [item for item in items if wanted.admits(item)]
+                place.hold(size_of(items))
+                if items:
+                    yield Batch(items)
                     spoken = time.monotonic()
+                    items = []
+                    place.hold(0)
+            elif items is None:
+                # Slow readers fill the room: one is dropped in time, and meanwhile this one hears that it is served.
+                due = min(spoken + self._beat, checked + SESSION_SECONDS)
+                await place.freed(max(0.0, due - time.monotonic()))
             elif self._feed.closing:
                 yield Closing(sequence, "the bridge is shutting down", GOING_AWAY)
                 return

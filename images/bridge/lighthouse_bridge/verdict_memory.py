@@ -12,6 +12,7 @@ from .sealing import seal, unseal
 from .shared import SharedAwayError
 
 if TYPE_CHECKING:
+    from .auth_keys import AuthKeys
     from .shared import Shared
 
 SECONDS = 3600.0
@@ -21,10 +22,10 @@ class VerdictMemory:
     """Keys name the call, the rules' version and the generation, so nothing older is ever found; values are
     sealed, so nobody who can write to Redis can approve anything. Whatever goes wrong is not remembered."""
 
-    def __init__(self, shared: Shared, secret: bytes, scope: tuple[str, ...]) -> None:
+    def __init__(self, shared: Shared, auth_keys: AuthKeys, scope: tuple[str, ...]) -> None:
         """`scope` is what the verdict depends on beside the call and the rules."""
         self._shared = shared
-        self._secret = secret
+        self._keys = auth_keys
         self._scope = hashlib.sha256("\0".join(scope).encode()).hexdigest()
 
     def generation(self) -> str | None:
@@ -40,7 +41,7 @@ class VerdictMemory:
             sealed = await self._shared.recall(name)
         except SharedAwayError:
             return None
-        value = None if sealed is None else unseal(self._secret, name, sealed)
+        value = None if sealed is None else unseal(self._keys.verifying(), name, sealed)
         return None if value is None else msgspec.msgpack.decode(value, type=Verdict)
 
     async def remember(self, key: str, verdict: Verdict) -> None:
@@ -49,7 +50,9 @@ class VerdictMemory:
         if name is None:
             return
         try:
-            await self._shared.keep(name, seal(self._secret, name, msgspec.msgpack.encode(verdict)), SECONDS)
+            await self._shared.keep(
+                name, seal(self._keys.signing(), name, msgspec.msgpack.encode(verdict)), SECONDS
+            )
         except SharedAwayError:
             return
 

@@ -1,14 +1,12 @@
 """Whether the events are what was appended: the hash chain, walked a page at a time.
 
 The chain finds every row that was changed, removed, inserted or moved by whoever did not also rewrite the hashes of
-all rows after it. A tail that was cut off, and a chain that was rewritten to its end, are found only against a head
-that was kept elsewhere: nothing inside a store can tell that it once was longer.
+all rows after it. A tail that was cut off, and a chain that was rewritten to its end, are found against a head that
+was kept: `kept_head` has one in the store, and one that was saved elsewhere is stronger.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -77,12 +75,6 @@ def _content(columns: tuple[object, ...]) -> list[str]:
     if checksum != legacy_checksum(int(str(sequence)), str(event_id), str(event_type), data):
         found.append(f"event {sequence} has data that its checksum does not fit")
     return found
-
-
-def sign_head(secret: bytes, head: Head) -> str:
-    """A signature over a head, so that it may be kept where others write, too."""
-    said = f"head:{head.sequence}:{head.hash.hex()}".encode()
-    return hmac.new(secret, said, hashlib.sha256).hexdigest()
 
 
 def stored_head(connection: Connection, sequence: int | None) -> Head | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import ExitStack, aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -44,7 +44,7 @@ async def serve_socket(
     await receive()
     try:
         session = await _authorise(bridge, scope, agent_id)
-        with bridge.subscribers.entered():
+        with bridge.subscribers.sockets.entered(agent_id):
             await send({"type": "websocket.accept"})
             await _Socket(bridge, session, receive, send).run()
     except Problem as problem:
@@ -138,9 +138,15 @@ class _Socket:
             raise Problem(429, f"{MAX_SUBSCRIPTIONS} subscriptions are open on this socket; close one first.")
         wanted = make_filter(wish.types, wish.agents, wish.aggregates)
         await self._bridge.subscribers.check(wish.after)
-        await self._say(m.Subscribed(wish.id, wish.after))
-        steps = self._bridge.subscribers.follow(wish.after, wanted, self._lives)
-        self._subscriptions[wish.id] = asyncio.create_task(self._pass_on(wish.id, steps))
+        with ExitStack() as stack:
+            place = stack.enter_context(self._bridge.subscribers.room.entered(self._session.agent_id))
+            await self._say(m.Subscribed(wish.id, wish.after))
+            steps = self._bridge.subscribers.follow(place, wish.after, wanted, self._lives)
+            task = asyncio.create_task(self._pass_on(wish.id, steps))
+            # Also of a task that is cancelled before it begins.
+            leave = stack.pop_all()
+            task.add_done_callback(lambda _task: leave.close())
+        self._subscriptions[wish.id] = task
 
     async def _unsubscribe(self, name: str) -> None:
         task = self._subscriptions.pop(name, None)
@@ -154,8 +160,9 @@ class _Socket:
 
     async def _pass_on(self, name: str, steps: Any) -> None:
         try:
-            async for step in steps:
-                await self._tell(name, step)
+            async with aclosing(steps):
+                async for step in steps:
+                    await self._tell(name, step)
         except _Gone as gone:
             self._finish(gone)
 

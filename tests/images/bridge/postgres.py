@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 VERSIONS = Path("/usr/lib/postgresql")
 NOBODY = 65534
+# A standby listens on the port of its primary, as standbys do: under another address of this machine.
+STANDBY_HOST = "127.0.0.2"
 # As a server that is to lose nothing; small, since several run beside each other.
 OPTIONS = {
     "shared_buffers": "64MB",
@@ -159,6 +161,39 @@ def postgres_server(**options: str) -> Iterator[Postgres]:
         shutil.rmtree(folder)
 
 
+@contextmanager
+def standby_of(primary: Postgres) -> Iterator[Postgres]:
+    """A running server that streams from the primary, gone with its folder at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="lighthouse-standby-"))
+    standby = replace(primary, folder=folder, host=STANDBY_HOST, processes=[])
+    try:
+        _give(folder)
+        subprocess.run(
+            [
+                str(programs() / "pg_basebackup"),
+                f"--dbname=host={primary.host} port={primary.server_port} user=lighthouse sslmode=verify-full "
+                # Else libpq looks into a home folder.
+                f"sslrootcert={primary.folder / 'tls' / 'ca.crt'} sslcert={folder / 'none'}",
+                f"--pgdata={folder / 'data'}",
+                "--write-recovery-conf",
+                "--checkpoint=fast",
+                "--no-sync",
+            ],
+            check=True,
+            capture_output=True,
+            env={"PGPASSWORD": primary.password},
+            **_unprivileged(),
+        )
+        for name in ("secret", "tls"):
+            shutil.copytree(primary.folder / name, folder / name)
+        standby.start()
+        yield standby
+    finally:
+        if standby.processes:
+            standby.stop(signal.SIGQUIT)
+        shutil.rmtree(folder)
+
+
 def _initialise(server: Postgres) -> None:
     data, word = server.folder / "data", server.folder / "initial-password"
     data.mkdir(mode=0o700)
@@ -182,7 +217,7 @@ def _initialise(server: Postgres) -> None:
         **_unprivileged(),
     )
     (data / "pg_hba.conf").write_text(
-        "local all all scram-sha-256\nhostssl all all 127.0.0.1/32 scram-sha-256\n"
+        "local all all scram-sha-256\nhostssl all,replication all 127.0.0.1/32 scram-sha-256\n"
     )
     for name in ("server.crt", "server.key"):
         shutil.move(server.folder / name, data / name)
@@ -227,7 +262,10 @@ def certificate(
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
         .add_extension(
             x509.SubjectAlternativeName(
-                [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+                [
+                    x509.DNSName("localhost"),
+                    *(x509.IPAddress(ipaddress.ip_address(ip)) for ip in ("127.0.0.1", STANDBY_HOST)),
+                ]
             ),
             critical=False,
         )

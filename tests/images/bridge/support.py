@@ -86,6 +86,12 @@ class Bridge:
 
     def start(self) -> "Bridge":
         """Start the process and wait until it answers."""
+        self.launch()
+        self.wait_for(lambda: self.http.get("/health").status_code == 200, 40)
+        return self
+
+    def launch(self) -> None:
+        """Start the process and do not wait."""
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "lighthouse_bridge"],
@@ -93,8 +99,6 @@ class Bridge:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        self.wait_for(lambda: self.http.get("/health").status_code == 200, 40)
-        return self
 
     def wait_for(self, holds: Any, seconds: float = 15.0) -> None:
         """Return once `holds` without a connection error; fail with the log when that takes too long."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from lighthouse_bridge.auth_keys import AuthKeys
 from lighthouse_bridge.decider import Decider
 from lighthouse_bridge.decisions.verdict import Decision, Finding, Risk, combine
 from lighthouse_bridge.redis_shared import RedisShared
@@ -93,18 +94,24 @@ def test_bridges_count_together_and_without_redis_each_keeps_to_its_share(
         redis.signal(signal.SIGCONT)
 
 
-def test_nobody_who_can_write_to_redis_can_plant_a_verdict(redis: Server) -> None:
+def keys_of(folder: Path, key: str) -> AuthKeys:
+    file = folder / key[:1]
+    file.write_text(key)
+    return AuthKeys(file)
+
+
+def test_nobody_who_can_write_to_redis_can_plant_a_verdict(redis: Server, tmp_path: Path) -> None:
     async def work() -> None:
         shared = RedisShared(settings(redis))
         await shared.start()
-        ours = VerdictMemory(shared, b"s" * 48, ())
-        theirs = VerdictMemory(shared, b"t" * 48, ())
+        ours = VerdictMemory(shared, keys_of(tmp_path, "s" * 48), ())
+        theirs = VerdictMemory(shared, keys_of(tmp_path, "t" * 48), ())
         approval = combine([Finding(Decision.APPROVE, Risk.LOW, "planted", "", "")])
         await ours.remember("mine", approval)
         assert await ours.recall("mine") == approval
         await theirs.remember("planted", approval)
         assert await ours.recall("planted") is None
-        assert await VerdictMemory(shared, b"s" * 48, ("/srv",)).recall("mine") is None
+        assert await VerdictMemory(shared, keys_of(tmp_path, "s" * 48), ("/srv",)).recall("mine") is None
         await shared.renew()
         while shared.generation() is None:
             await asyncio.sleep(0.05)
@@ -116,7 +123,7 @@ def test_nobody_who_can_write_to_redis_can_plant_a_verdict(redis: Server) -> Non
 
 def test_a_sealed_value_counts_for_its_name_and_secret_alone() -> None:
     sealed = seal(b"secret", "a", b"value")
-    assert unseal(b"secret", "a", sealed) == b"value"
+    assert unseal([b"older", b"secret"], "a", sealed) == b"value"
     forged = (
         ("b", sealed),
         ("a", sealed + b"x"),
@@ -124,14 +131,18 @@ def test_a_sealed_value_counts_for_its_name_and_secret_alone() -> None:
         ("a", b""),
         ("a", b"\0" * 32 + b"value"),
     )
-    assert [unseal(b"secret", name, value) for name, value in forged] == [None] * 5
-    assert unseal(b"other", "a", sealed) is None
+    assert [unseal([b"older", b"secret"], name, value) for name, value in forged] == [None] * 5
+    assert unseal([b"other"], "a", sealed) is None
 
 
-def test_bridges_share_what_takes_long_to_judge_and_memory_ends_with_its_generation() -> None:
+def test_bridges_share_what_takes_long_to_judge_and_memory_ends_with_its_generation(
+    tmp_path: Path,
+) -> None:
     async def work() -> None:
         shared = LocalShared()
-        first, second = (Decider(Sources(RULES), VerdictMemory(shared, b"s" * 48, ())) for _ in range(2))
+        first, second = (
+            Decider(Sources(RULES), VerdictMemory(shared, keys_of(tmp_path, "s" * 48), ())) for _ in range(2)
+        )
         first.load()
         second.load()
         long = {"command": "ls " + "a" * 4000}
@@ -147,11 +158,11 @@ def test_bridges_share_what_takes_long_to_judge_and_memory_ends_with_its_generat
     asyncio.run(work())
 
 
-def test_memory_is_not_trusted_while_the_generation_is_unknown(redis: Server) -> None:
+def test_memory_is_not_trusted_while_the_generation_is_unknown(redis: Server, tmp_path: Path) -> None:
     async def work() -> None:
         shared = RedisShared(settings(redis, seconds=0.2))
         await shared.start()
-        decider = Decider(Sources(RULES), VerdictMemory(shared, b"s" * 48, ()))
+        decider = Decider(Sources(RULES), VerdictMemory(shared, keys_of(tmp_path, "s" * 48), ()))
         decider.load()
         assert [(await decider.decide("Bash", {"command": "ls"}))[2] for _ in range(2)] == [False, True]
         redis.signal(signal.SIGSTOP)

@@ -55,7 +55,7 @@ def test_a_token_that_was_tampered_with_is_refused(expert: Agent) -> None:
             == 401
         )
     assert expert.get("/experts").status_code == 200
-    assert open_token(b"s" * 48, expert.token) == (session_id, agent_id)
+    assert open_token([b"s" * 48], expert.token) == (session_id, agent_id)
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_a_subscriber_of_a_killed_bridge_sees_every_event_once(
     assert seen[: len(acknowledged)] == list(range(start + 1, start + 1 + len(acknowledged)))
 
 
-def raw_request(own: Bridge, agent: Agent, way: str) -> socket.socket:
+def raw_request(own: Bridge, agent: Agent, way: str, subscriptions: int = 1) -> socket.socket:
     """A connection that has asked for everything and reads nothing."""
     connection = socket.create_connection(("127.0.0.1", own.port))
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -146,8 +146,9 @@ def raw_request(own: Bridge, agent: Agent, way: str) -> socket.socket:
         upgrade = f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
         connection.sendall(f"GET /ws/{agent.agent_id} HTTP/1.1\r\n{common}{upgrade}\r\n".encode())
         assert b" 101 " in connection.recv(1000)
-        text = json.dumps({"type": "subscribe", "id": "s", "after": 0}).encode()
-        connection.sendall(bytes([0x81, 0x80 | len(text)]) + bytes(4) + text)
+        for n in range(subscriptions):
+            text = json.dumps({"type": "subscribe", "id": f"s{n}", "after": 0}).encode()
+            connection.sendall(bytes([0x81, 0x80 | len(text)]) + bytes(4) + text)
     else:
         accept = "Accept: text/event-stream\r\n" if way == "sse" else ""
         connection.sendall(f"GET /events/stream HTTP/1.1\r\n{common}{accept}\r\n".encode())
@@ -155,6 +156,14 @@ def raw_request(own: Bridge, agent: Agent, way: str) -> socket.socket:
 
 
 SLOW = 10
+# What a bridge holds beside its streams' pieces: recent events, pages of the store, and what is freed later.
+FEED_KB, CACHES_KB, SLACK_KB = 16 * 1024, 48 * 1024, 64 * 1024
+
+
+def memory(own: Bridge) -> int:
+    """What the process holds, in kB."""
+    with open(f"/proc/{own.pid}/smaps_rollup") as file:  # noqa: PTH123 - the kernel's, line by line
+        return next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -187,14 +196,10 @@ def test_a_slow_reader_is_dropped_with_a_reason_and_harms_nobody(
         text = own.http.get(f"http://127.0.0.1:{own.metrics_port}/metrics").text
         return f"lighthouse_bridge_stream_dropped_total {SLOW}.0" in text
 
-    def memory() -> int:
-        with open(f"/proc/{own.pid}/smaps_rollup") as file:  # noqa: PTH123 - the kernel's, line by line
-            return next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
-
     with ExitStack() as stack:
         slow = [stack.enter_context(raw_request(own, expert, way)) for _ in range(SLOW)]
         lines = stack.enter_context(reading(way, expert, start))
-        before = memory()
+        before = memory(own)
         for n in range(30):
             sequence = store(builder, {"n": n, "filling": "x" * 900_000})
             assert events(lines, 1)[0]["sequence"] == sequence
@@ -204,8 +209,32 @@ def test_a_slow_reader_is_dropped_with_a_reason_and_harms_nobody(
         assert own.http.get("/ready").status_code == 200
         last = store(builder, {"n": "after"})
         assert events(lines, 1)[0]["sequence"] == last
-        # The feed, the store's caches and a piece for each: far less than what the readers were owed, in kB.
-        assert memory() - before < SLOW * 27_000 * 2 / 3
+        # The feed, the store's caches and a piece for each, twice; the readers were owed 270,000 kB.
+        assert memory(own) - before < FEED_KB + CACHES_KB + SLOW * 2 * 1024 + SLACK_KB
+
+
+def test_streams_of_an_agent_are_counted_over_all_its_sockets(bridge: Bridge) -> None:
+    many, other = bridge.join("expert"), bridge.join("expert")
+    start = bridge.sequence()
+
+    def subscribed(own: Any, name: str) -> int:
+        own.send(json.dumps({"type": "subscribe", "id": name, "after": start, "types": ["backup_created"]}))
+        while True:
+            answer = json.loads(own.recv(20))
+            if answer["type"] in {"subscribed", "error"}:
+                return int(answer.get("status", 200))
+
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket_of(many)) for _ in range(5)]
+        for own in sockets[:4]:
+            assert [subscribed(own, str(n)) for n in range(16)] == [200] * 16
+        assert subscribed(sockets[4], "beyond") == 429
+        refused = many.get("/events/stream", params={"after": start})
+        assert (refused.status_code, many.agent_id in refused.json()["detail"]) == (429, True)
+        with reading("sse", other, start) as lines:
+            assert next(lines)["says"] == "heartbeat"
+        sockets[0].close()
+        bridge.wait_for(lambda: subscribed(sockets[4], str(time.monotonic())) == 200)
 
 
 def test_a_place_beyond_the_end_is_refused(expert: Agent) -> None:

@@ -60,6 +60,7 @@ class Head(msgspec.Struct, frozen=True):
     sequence: int
     hash: str
     signature: str
+    earlier_signatures: list[str] = []
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -213,8 +214,8 @@ def export(access: Access, /, target: Path, *, form: str | None, **filters: Any)
 def verify(access: Access, /, *, anchor: Path | None, save: Path | None, as_json: bool) -> None:
     """Check every event: exit code 2 when one was changed, removed, inserted or moved.
 
-    Without an anchor, a tail that was cut off and a chain that was rewritten to its end are not seen: keep the
-    saved head where the store's administrators cannot write.
+    A tail that was cut off and a chain that was rewritten to its end are seen by a head that the bridge keeps in
+    the store. Who may write there can remove that one: against them, save a head as an anchor elsewhere.
     """
     kept = None if anchor is None else _read_anchor(anchor)
     with access.client(timeout=120) as client:
@@ -368,7 +369,7 @@ def _compare(client: BridgeClient, kept: Head) -> list[str]:
         return [f"event {kept.sequence}, which the anchor names, is gone: the end was cut off"]
     if now.hash != kept.hash:
         return [f"event {kept.sequence} is not the one that the anchor names: the chain was rewritten"]
-    if now.signature != kept.signature:
+    if kept.signature not in {now.signature, *now.earlier_signatures}:
         return ["the anchor's signature is not this bridge's: it was made for another store, or forged"]
     return []
 

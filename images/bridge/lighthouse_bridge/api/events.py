@@ -6,6 +6,8 @@ import hashlib
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from .. import event_messages as m
 from ..bounds import check_shape
 from ..chain import Head
@@ -15,9 +17,10 @@ from ..event_queries import Filters, find_events, index_page
 from ..event_stats import read_stats
 from ..events import RESERVED, EventType, StreamLine
 from ..exchange import reply
+from ..kept_head import check_end, sign_head
 from ..problems import Problem, StoreUnavailableError
 from ..route import MIB, Route
-from ..verification import sign_head, stored_head, verify_page
+from ..verification import Page, stored_head, verify_page
 
 if TYPE_CHECKING:
     from ..bridge import Bridge
@@ -138,7 +141,7 @@ async def find(bridge: Bridge, call: Call) -> Reply:
 
 
 async def _index(bridge: Bridge) -> None:
-    """Bring the full-text index up to the last event; who does not search does not pay for it."""
+    """Bring the full-text index up to the last event: what came since the bridge indexed last."""
     dialect = bridge.database.DIALECT
     end = time.monotonic() + _INDEX_SECONDS
     while await bridge.database.write(lambda transaction: index_page(transaction, dialect)):
@@ -154,8 +157,16 @@ async def _find(
         lambda connection: find_events(
             connection, filters, order, limit, descending=descending, dialect=dialect
         ),
-        may_lag=filters.text is None,
+        told=_told(filters),
     )
+
+
+def _told(filters: Filters) -> int | None:
+    """The last event that the caller must have heard of; None where only the primary knows the answer."""
+    # The index of words is written on the primary, for this search.
+    if filters.text is not None:
+        return None
+    return max(filters.after_sequence or 0, filters.until_sequence or 0)
 
 
 async def head(bridge: Bridge, call: Call) -> Reply:
@@ -164,14 +175,23 @@ async def head(bridge: Bridge, call: Call) -> Reply:
     found = await bridge.database.read(lambda connection: stored_head(connection, q.sequence))
     if found is None:
         raise Problem(404, f"There is no event {q.sequence}: it never was, or it was removed.")
-    return reply(m.EventHead(found.sequence, found.hash.hex(), sign_head(bridge.secret, found)))
+    signature, *earlier = [sign_head(key, found) for key in bridge.auth_keys.verifying()]
+    return reply(m.EventHead(found.sequence, found.hash.hex(), signature, earlier))
 
 
 async def verify(bridge: Bridge, call: Call) -> Reply:
     """Check a page of the hash chain after an event whose hash is known."""
     q: m.VerifyQuery = call.query
     start = Head(q.after, 0, bytes.fromhex(q.hash))
-    page = await bridge.database.read(lambda connection: verify_page(connection, start, q.limit))
+    keys, told = bridge.auth_keys.verifying(), bridge.database.last_sequence
+
+    def work(connection: Connection) -> Page:
+        page = verify_page(connection, start, q.limit)
+        if page.count == q.limit:
+            return page
+        return msgspec.structs.replace(page, problems=page.problems + check_end(connection, keys, told))
+
+    page = await bridge.database.read(work)
     return reply(
         m.VerifyAnswer(
             page.head.sequence,
@@ -201,7 +221,7 @@ async def stats(bridge: Bridge, _call: Call) -> Reply:
             aggregates=found.aggregates,
         )
 
-    return reply(await bridge.database.read(work, snapshot=True, may_lag=True))
+    return reply(await bridge.database.read(work, snapshot=True, told=0))
 
 
 def read_time(name: str, text: str) -> int:

@@ -33,11 +33,12 @@ async def stream(bridge: Bridge, call: Call) -> StreamReply:
     await bridge.subscribers.check(after)
     session = call.session
     stack = ExitStack()
-    stack.enter_context(bridge.subscribers.entered())
+    place = stack.enter_context(bridge.subscribers.room.entered(session.agent_id))
     write = _Sse() if sse else _Lines()
 
     async def chunks() -> AsyncIterator[bytes]:
-        async for step in bridge.subscribers.follow(after, wanted, lambda: bridge.sessions.lives(session)):
+        steps = bridge.subscribers.follow(place, after, wanted, lambda: bridge.sessions.lives(session))
+        async for step in steps:
             yield write.step(step)
 
     return StreamReply(chunks(), write.media_type, stack.close, write.dropped)

@@ -56,8 +56,9 @@ def upgrade_sqlite(connection: sqlite3.Connection) -> None:
         _upgrade(opened)
 
 
-def upgrade_postgres(connection: psycopg.Connection[Any]) -> None:
-    """Upgrade a database, all or nothing, one process at a time: the others wait and find it done.
+def upgrade_postgres(connection: psycopg.Connection[Any], target: str = "head") -> None:
+    """Upgrade a database, all or nothing, one process at a time: the others wait and find it done. Another `target`
+    than the newest revision makes a store as an older bridge left it.
 
     Raises psycopg's exceptions, as all that uses the connection does.
     """
@@ -66,18 +67,18 @@ def upgrade_postgres(connection: psycopg.Connection[Any]) -> None:
     )
     try:
         with engine.connect() as opened:
-            _upgrade(opened)
+            _upgrade(opened, target)
     except sqlalchemy.exc.DBAPIError as error:
         raise (error.orig or error) from None
 
 
-def _upgrade(connection: sqlalchemy.Connection) -> None:
+def _upgrade(connection: sqlalchemy.Connection, target: str = "head") -> None:
     config = Config()
     config.set_main_option("script_location", str(FOLDER))
     script = ScriptDirectory.from_config(config)
 
     def steps(heads: Any, _context: MigrationContext) -> Any:
-        return script._upgrade_revs("head", heads)
+        return script._upgrade_revs(target, heads)
 
     with connection.begin():
         if connection.dialect.name == "postgresql":
