@@ -1,9 +1,11 @@
 """What the event store promises, whichever engine keeps it: order, conditions, batches, queries, search."""
 
+import asyncio
 import json
 import threading
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -76,6 +78,33 @@ def test_writers_at_once_get_one_order_without_gap(bridge: Bridge, expert: Agent
     for agent in agents:
         own = [event["data"] for event in events if event["agent_id"] == agent.agent_id]
         assert own == [{"n": n, "part": part} for n in range(12) for part in range(3)]
+
+
+def test_writes_that_wait_together_share_a_commit(bridge: Bridge) -> None:
+    builder = bridge.join("builder")
+
+    def commits() -> tuple[float, float]:
+        text = bridge.http.get(f"http://127.0.0.1:{bridge.metrics_port}/metrics").text
+        name = "lighthouse_bridge_store_commit_jobs"
+        found = dict(line.rsplit(" ", 1) for line in text.splitlines() if line.startswith(name))
+        return float(found[f"{name}_sum"]), float(found[f"{name}_count"])
+
+    async def store() -> list[int]:
+        limits = httpx.Limits(max_connections=48)
+        async with httpx.AsyncClient(
+            base_url=bridge.url, headers=builder.headers, limits=limits, timeout=30
+        ) as http:
+            body = {"event_type": "custom", "data": {}}
+            answers = await asyncio.gather(*(http.post("/events", json=body) for _ in range(240)))
+        assert {answer.status_code for answer in answers} == {200}
+        return [answer.json()["sequence"] for answer in answers]
+
+    jobs, count = commits()
+    sequences = asyncio.run(store())
+    jobs, count = commits()[0] - jobs, commits()[1] - count
+    assert len(set(sequences)) == 240
+    assert jobs >= 240
+    assert count < jobs / 2
 
 
 def test_a_version_that_is_not_expected_is_a_conflict(builder: Agent) -> None:
