@@ -24,12 +24,12 @@ from ci.capacity import page as pages
 from ci.capacity import shapes
 from ci.capacity.cost import bill
 from ci.capacity.data import MEASURED, PRICES, read_measured, read_prices
+from ci.capacity.live import live_nodes
 from ci.capacity.load import Load, check, from_report, plan
 from ci.console import Failure, Steps
 from ci.settings import ROOT
 from lighthouse_harness.capacity import GIB, Demand
 from lighthouse_harness.packing import Node, amount, fit, fit_without_one
-from lighthouse_harness.quantities import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,7 +91,7 @@ def show(profile: str, values: tuple[Path, ...], form: str) -> None:
 @_profile
 @_values
 @click.option("--nodes", "described", help="Nodes such as 3x16:64 (number x CPU : GiB), separated by commas.")
-@click.option("--live", is_flag=True, help="The nodes of the current kubeconfig context.")
+@click.option("--live", is_flag=True, help="What other pods leave of the current context's nodes.")
 @click.option("--requests", is_flag=True, help="Place by requests; otherwise by limits.")
 @_guarded
 def fit_command(
@@ -100,7 +100,7 @@ def fit_command(
     """Whether all pods fit on nodes, and still do when one is lost."""
     if bool(described) == live:
         raise ValueError("Give either --nodes, such as 3x16:64, or --live.")
-    nodes = _live() if live else describe(described or "")
+    nodes = _live(by_limits=not requests) if live else describe(described or "")
     found = _chosen(profile, values)
     first = fit(found, nodes, by_limits=not requests)
     for node, pods in first.placement.items():
@@ -132,22 +132,16 @@ def describe(text: str) -> tuple[Node, ...]:
     return tuple(nodes)
 
 
-def _live() -> tuple[Node, ...]:
-    command = [str(_helm() / "kubectl"), "get", "nodes", "-o", "json"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise ValueError(f"The cluster's nodes cannot be listed: {result.stderr.strip()}")
-    return tuple(
-        Node(
-            item["metadata"]["name"],
-            quantity(item["status"]["allocatable"]["cpu"]),
-            quantity(item["status"]["allocatable"]["memory"]),
-            int(item["status"]["allocatable"]["pods"]),
-            item["metadata"].get("labels", {}),
-        )
-        for item in json.loads(result.stdout)["items"]
-        if not item["spec"].get("unschedulable")
-    )
+def _live(*, by_limits: bool) -> tuple[Node, ...]:
+    def listed(*words: str) -> list[dict[str, Any]]:
+        command = [str(_helm() / "kubectl"), "get", *words, "-o", "json"]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise ValueError(f"The cluster's {words[0]} cannot be listed: {result.stderr.strip()}")
+        items: list[dict[str, Any]] = json.loads(result.stdout)["items"]
+        return items
+
+    return live_nodes(listed("nodes"), listed("pods", "--all-namespaces"), by_limits=by_limits)
 
 
 @main.command("load")
@@ -184,10 +178,10 @@ def cost_command(
 ) -> None:
     """A month in US dollars, by provider."""
     known, found = read_prices(prices), _chosen(profile, values)
-    stored = plan(Load(agents), read_measured()).gib(retention)
+    needed = plan(Load(agents), read_measured(), least=0)
     rows = []
     for provider in known.providers.values():
-        one = bill(found, provider, known, stored_gib=stored)
+        one = bill(found, provider, known, stored_gib=needed.gib(retention), bridges=needed.bridges)
         figures = (one.nodes, one.compute, one.disks, one.backups, one.control_plane, one.month)
         rows.append((provider.title, *(f"{figure:.0f}" for figure in figures)))
     head = ("", "nodes", "compute", "disks", "backups", "control plane", "month")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -72,11 +72,19 @@ def bill(
     prices: Prices,
     *,
     stored_gib: float = 0,
+    bridges: int = 0,
     copies: int = 3,
     kept_days: float = 7,
 ) -> Bill:
-    """A month of a release. `stored_gib` of events lie on `copies` disks beside what the pods claim; a backup of
-    them is kept for each of `kept_days`, of which all but one hold changes only, reckoned as a tenth."""
+    """A month of a release, with as many bridges as a load needs if that is more than it has.
+
+    `stored_gib` of events lie on `copies` disks beside what the pods claim; a backup of them is kept for each of
+    `kept_days`, of which all but one hold changes only, reckoned as a tenth.
+    """
+    demands = tuple(
+        replace(one, replicas=max(one.replicas, bridges)) if one.component == "bridge" else one
+        for one in demands
+    )
     count = nodes_needed(demands, provider, prices)
     claimed = float(total(demands, count).disk) / GIB
     hours = prices.hours_per_month

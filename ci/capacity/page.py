@@ -29,7 +29,7 @@ Written by `make generate` from the chart's renders, `ci/capacity/review.yaml`, 
 ```sh
 make capacity ARGS="show --profile default"          # requests and limits by component; --format json, plot
 make capacity ARGS="fit --nodes 3x16:64"             # whether it fits on 3 nodes of 16 CPU and 64 GiB
-make capacity ARGS="fit --live"                      # whether it fits on the current context's nodes
+make capacity ARGS="fit --live"                      # whether it fits beside what else runs on the current context
 make capacity ARGS="load --agents 2000"              # bridges, connections and storage for a load
 make capacity ARGS="cost --retention 90"             # a month, by provider
 make capacity ARGS="check reports/bridge.json"       # the load model against a run of make bench-bridge
@@ -124,11 +124,11 @@ def _load() -> str:
 
 def _cost(shapes: Mapping[str, tuple[Demand, ...]]) -> str:
     prices, measured = read_prices(), read_measured()
-    stored = plan(Load(1000), measured).gib(30)
+    needed = plan(Load(1000), measured, least=0)
     rows = []
     for name, found in shapes.items():
         for provider in prices.providers.values():
-            one = bill(found, provider, prices, stored_gib=stored)
+            one = bill(found, provider, prices, stored_gib=needed.gib(30), bridges=needed.bridges)
             figures = (one.compute, one.disks, one.backups, one.control_plane, one.month)
             nodes = f"{one.nodes} x {provider.node.name}"
             rows.append((f"{name}: {provider.title}", nodes, *(f"{value:,.0f}" for value in figures)))
@@ -156,8 +156,11 @@ def _sensitivity(shape: tuple[Demand, ...]) -> str:
     provider = next(iter(prices.providers.values()))
     rows, lines = [], []
     for agents in AGENTS:
-        load = plan(Load(agents), measured)
-        months = [bill(shape, provider, prices, stored_gib=load.gib(days)).month for days in RETENTION]
+        load = plan(Load(agents), measured, least=0)
+        months = [
+            bill(shape, provider, prices, stored_gib=load.gib(days), bridges=load.bridges).month
+            for days in RETENTION
+        ]
         rows.append((f"{agents:,} agents", *(f"{month:,.0f}" for month in months)))
         lines.append(f"  line [{', '.join(f'{month:.0f}' for month in months)}]")
     head = ("US dollars a month", *(f"{days} days" for days in RETENTION))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
 from ci.capacity.__main__ import describe
 from ci.capacity.cost import bill, nodes_needed
 from ci.capacity.data import read_measured, read_prices, read_review
+from ci.capacity.live import live_nodes
 from ci.capacity.load import Load, check, from_report, plan
 from ci.capacity.shapes import counted
 from ci.settings import ROOT
@@ -138,6 +141,69 @@ def test_the_nodes_that_are_paid_for_survive_the_loss_of_one() -> None:
     assert one.compute == pytest.approx(count * provider.node.per_hour * prices.hours_per_month)
     assert one.month == one.compute + one.disks + one.backups + one.control_plane
     assert bill(shape, provider, prices, stored_gib=10_000).month > one.month
+
+
+def test_a_load_that_needs_more_bridges_costs_more() -> None:
+    prices, shape = read_prices(), counted(read_review())
+    provider = prices.providers["aws"]
+    replicas = next(one.replicas for one in shape if one.component == "bridge")
+    few = bill(shape, provider, prices, bridges=replicas - 1)
+    assert few == bill(shape, provider, prices)
+    many = bill(shape, provider, prices, bridges=replicas + 20)
+    assert many.nodes > few.nodes
+    assert many.compute > few.compute
+
+
+def live_pod(node: str, cpu: str, memory: str, **more: Any) -> dict[str, Any]:
+    resources = {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": "2Gi"}}
+    return {
+        "metadata": {"labels": more.get("labels", {})},
+        "spec": {
+            "nodeName": node,
+            "containers": [{"resources": resources}],
+            "initContainers": more.get("init", []),
+        },
+        "status": {"phase": more.get("phase", "Running")},
+    }
+
+
+def live_node(name: str, **spec: Any) -> dict[str, Any]:
+    allocatable = {"cpu": "4", "memory": "8Gi", "pods": "110"}
+    return {"metadata": {"name": name}, "spec": spec, "status": {"allocatable": allocatable}}
+
+
+def test_what_other_pods_take_of_a_live_node_is_not_offered() -> None:
+    sidecar = {"restartPolicy": "Always", "resources": {"requests": {"cpu": "500m"}}}
+    pods = [
+        live_pod("a", "1", "1Gi", init=[sidecar]),
+        live_pod("a", "1", "1Gi", phase="Succeeded"),
+        live_pod("a", "1", "1Gi", labels={"app.kubernetes.io/instance": "lighthouse"}),
+        live_pod("b", "250m", "1Gi"),
+    ]
+    nodes = [live_node("a"), live_node("b"), live_node("c", unschedulable=True)]
+    by_requests = live_nodes(nodes, pods, by_limits=False)
+    assert [(node.name, node.cpu, node.memory / GIB, node.pods) for node in by_requests] == [
+        ("a", Fraction("2.5"), 7, 109),
+        ("b", Fraction("3.75"), 7, 109),
+    ]
+    by_limits = live_nodes(nodes, pods, by_limits=True)
+    assert [(node.cpu, node.memory / GIB) for node in by_limits] == [
+        (Fraction("2.5"), 6),
+        (Fraction("3.75"), 6),
+    ]
+
+
+def test_a_live_node_with_a_taint_takes_only_pods_that_tolerate_it() -> None:
+    taint = {"key": "dedicated", "value": "database", "effect": "NoSchedule"}
+    nodes = live_nodes([live_node("a", taints=[taint])], [], by_limits=False)
+    (bridge,) = (one for one in counted(read_review()) if one.component == "bridge")
+    small = replace(bridge, replicas=1, cpu=Fraction(1), memory=Fraction(GIB))
+    assert fit([small], nodes).reasons == (
+        "a pod of bridge needs 1 CPU and 1 GiB, and no node that it may run on has both free",
+    )
+    assert fit([replace(small, tolerations=(taint,))], nodes).fits
+    soft = live_nodes([live_node("a", taints=[{**taint, "effect": "PreferNoSchedule"}])], [], by_limits=False)
+    assert fit([small], soft).fits
 
 
 def test_the_cost_of_building_is_the_sum_of_its_parts() -> None:

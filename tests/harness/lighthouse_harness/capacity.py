@@ -12,7 +12,7 @@ from .quantities import quantity
 from .resources import pod_sum
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from .model import Object, PodTemplate, Render
 
@@ -39,6 +39,25 @@ class Spread:
     selector: Selector
 
 
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """What keeps pods from a node unless they tolerate it."""
+
+    key: str
+    value: str
+    effect: str
+
+    def keeps_out(self, tolerations: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether a pod with these tolerations may not start on the node; a preference keeps nobody out."""
+        return self.effect != "PreferNoSchedule" and not any(map(self._tolerated, tolerations))
+
+    def _tolerated(self, toleration: Mapping[str, Any]) -> bool:
+        exists = toleration.get("operator", "Equal") == "Exists"
+        key, value = toleration.get("key") or "", toleration.get("value") or ""
+        same = (key == self.key and (exists or value == self.value)) or (exists and not key)
+        return same and toleration.get("effect") in {None, "", self.effect}
+
+
 @dataclass(frozen=True)
 class Demand:
     """A kind of pod: how many there are and what each needs. Memory and disks are bytes.
@@ -60,6 +79,7 @@ class Demand:
     node_labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     apart: tuple[Apart, ...] = ()
     spread: tuple[Spread, ...] = ()
+    tolerations: tuple[Mapping[str, Any], ...] = ()
 
     def pods(self, nodes: int) -> int:
         """How many such pods a cluster with `nodes` nodes runs."""
@@ -99,7 +119,11 @@ def demands(render: Render) -> tuple[Demand, ...]:
     """
     pods = [pod for pod in render.workloads() if pod.object.kind not in _TRANSIENT and not pod.object.hook]
     found = [_demand(render, pod) for pod in pods]
-    return (*found, *(_postgres(item) for item in render.objects if _is_postgres(item)))
+    return (
+        *found,
+        *(_postgres(render, item) for item in _operated(render, "Cluster")),
+        *(_pooler(item) for item in _operated(render, "Pooler")),
+    )
 
 
 def _demand(render: Render, pod: PodTemplate) -> Demand:
@@ -119,6 +143,7 @@ def _demand(render: Render, pod: PodTemplate) -> Demand:
         node_labels=pod.spec.get("nodeSelector") or EMPTY,
         apart=tuple(_apart(pod)),
         spread=tuple(_spread(pod)),
+        tolerations=tuple(pod.spec.get("tolerations") or ()),
     )
 
 
@@ -161,14 +186,29 @@ def _spread(pod: PodTemplate) -> Iterator[Spread]:
             yield Spread(constraint["topologyKey"], int(constraint.get("maxSkew", 1)), selector)
 
 
-def _is_postgres(item: Object) -> bool:
-    return item.kind == "Cluster" and item.group == "postgresql.cnpg.io"
+def _operated(render: Render, kind: str) -> Iterator[Object]:
+    return (item for item in render.objects if item.kind == kind and item.group == "postgresql.cnpg.io")
 
 
-def _postgres(item: Object) -> Demand:
+def _amount(resources: Any, kind: str, name: str) -> Fraction:
+    """A request or limit; a missing request is the limit."""
+    limits = resources.get("limits") or EMPTY
+    return quantity((resources.get(kind) or EMPTY).get(name, limits.get(name, 0)))
+
+
+def _sidecars(render: Render, item: Object) -> Iterator[Any]:
+    """The resources of the container that the Barman plugin puts beside each instance of a cluster."""
+    for plugin in item.at("spec.plugins") or ():
+        name = (plugin.get("parameters") or EMPTY).get("barmanObjectName")
+        for store in render.objects:
+            if name and (store.kind, store.namespace, store.name) == ("ObjectStore", item.namespace, name):
+                yield store.at("spec.instanceSidecarConfiguration.resources") or EMPTY
+
+
+def _postgres(render: Render, item: Object) -> Demand:
     """The pods that CloudNativePG makes of its cluster."""
     labels = {"cnpg.io/cluster": item.name}
-    requests, limits = (item.at(f"spec.resources.{kind}") or EMPTY for kind in ("requests", "limits"))
+    containers = [item.at("spec.resources") or EMPTY, *_sidecars(render, item)]
     sizes = [item.at(f"spec.{place}.size") for place in ("storage", "walStorage")]
     affinity = item.at("spec.affinity") or EMPTY
     apart: tuple[Apart, ...] = ()
@@ -176,20 +216,44 @@ def _postgres(item: Object) -> Demand:
         selector = parse_selector({"matchLabels": labels}, item.ref)
         apart = (Apart(affinity.get("topologyKey", HOSTNAME), frozenset({item.namespace}), selector),)
 
-    def amount(holder: Any, name: str) -> Fraction:
-        return quantity(holder.get(name, limits.get(name, 0)))
+    def amount(kind: str, name: str) -> Fraction:
+        return sum((_amount(one, kind, name) for one in containers), Fraction(0))
 
     return Demand(
         name=item.name,
         component="postgres",
         namespace=item.namespace,
         replicas=int(item.at("spec.instances")),
-        cpu=amount(requests, "cpu"),
-        memory=amount(requests, "memory"),
-        cpu_limit=amount(limits, "cpu"),
-        memory_limit=amount(limits, "memory"),
+        cpu=amount("requests", "cpu"),
+        memory=amount("requests", "memory"),
+        cpu_limit=amount("limits", "cpu"),
+        memory_limit=amount("limits", "memory"),
         disks=tuple(quantity(size) for size in sizes if size),
         labels=labels,
         node_labels=affinity.get("nodeSelector") or EMPTY,
         apart=apart,
+        tolerations=tuple(affinity.get("tolerations") or ()),
+    )
+
+
+def _pooler(item: Object) -> Demand:
+    """The pods that CloudNativePG makes of a pooler."""
+    spec = item.at("spec.template.spec") or EMPTY
+    containers = [one.get("resources") or EMPTY for one in spec.get("containers") or ()]
+
+    def amount(kind: str, name: str) -> Fraction:
+        return sum((_amount(one, kind, name) for one in containers), Fraction(0))
+
+    return Demand(
+        name=item.name,
+        component="pooler",
+        namespace=item.namespace,
+        replicas=int(item.at("spec.instances") or 1),
+        cpu=amount("requests", "cpu"),
+        memory=amount("requests", "memory"),
+        cpu_limit=amount("limits", "cpu"),
+        memory_limit=amount("limits", "memory"),
+        labels={"cnpg.io/poolerName": item.name},
+        node_labels=spec.get("nodeSelector") or EMPTY,
+        tolerations=tuple(spec.get("tolerations") or ()),
     )

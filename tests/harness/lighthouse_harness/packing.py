@@ -17,7 +17,7 @@ from .documents import EMPTY
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .capacity import Demand
+    from .capacity import Demand, Taint
 
 STEPS: Final = 200_000
 PODS: Final = 110
@@ -32,6 +32,7 @@ class Node:
     memory: Fraction
     pods: int = PODS
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    taints: tuple[Taint, ...] = ()
 
     def domain(self, topology: str) -> str:
         """The name of the topology domain that the node is in; empty when it is in none."""
@@ -108,7 +109,8 @@ def _by_limits(demand: Demand) -> Demand:
 
 def _reduced(demand: Demand, nodes: tuple[Node, ...]) -> Demand:
     own = [rule for rule in demand.apart if rule.selector.matches(demand.labels)]
-    domains = [len({node.domain(rule.topology) for node in nodes} - {""}) for rule in own]
+    places = [node for node in nodes if _may_run(demand, node)]
+    domains = [len({node.domain(rule.topology) for node in places} - {""}) for rule in own]
     return replace(demand, replicas=min([demand.replicas, *domains]))
 
 
@@ -123,7 +125,8 @@ def _after_daemons(node: Node, demands: tuple[Demand, ...]) -> Node:
 
 
 def _may_run(demand: Demand, node: Node) -> bool:
-    return all(node.labels.get(key) == value for key, value in demand.node_labels.items())
+    labelled = all(node.labels.get(key) == value for key, value in demand.node_labels.items())
+    return labelled and not any(taint.keeps_out(demand.tolerations) for taint in node.taints)
 
 
 def _short(demands: tuple[Demand, ...], nodes: tuple[Node, ...]) -> list[str]:
@@ -211,7 +214,7 @@ class _Search:
         node = self._nodes[index]
         here = tuple(sorted(id(self._pods[at]) for at, where in enumerate(self.chosen) if where == index))
         domains = tuple(sorted(node.labels.items()))
-        return self._cpu[index], self._memory[index], self._free[index], here, domains
+        return self._cpu[index], self._memory[index], self._free[index], here, domains, node.taints
 
     def _take(self, pod: Demand, index: int, sign: int) -> None:
         self._cpu[index] -= sign * pod.cpu

@@ -225,3 +225,44 @@ def test_an_operated_database_is_counted_with_its_volumes_and_rules() -> None:
     assert sum(found.disks, Fraction(0)) / GIB == 120
     assert not fit([found], nodes((64, 256), (64, 256))).fits
     assert fit([found], nodes((8, 32), (8, 32), (8, 32))).fits
+
+
+def test_the_backup_container_counts_for_each_instance_and_the_pooler_for_itself() -> None:
+    def sizes(cpu: str, memory: str) -> dict[str, Any]:
+        return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": "1", "memory": "512Mi"}}
+
+    database = {
+        "apiVersion": "postgresql.cnpg.io/v1",
+        "kind": "Cluster",
+        "metadata": {"name": "database"},
+        "spec": {
+            "instances": 3,
+            "resources": sizes("500m", "256Mi"),
+            "plugins": [{"parameters": {"barmanObjectName": "backups"}}],
+        },
+    }
+    store = {
+        "apiVersion": "barmancloud.cnpg.io/v1",
+        "kind": "ObjectStore",
+        "metadata": {"name": "backups"},
+        "spec": {"instanceSidecarConfiguration": {"resources": sizes("100m", "128Mi")}},
+    }
+    pooler = {
+        "apiVersion": "postgresql.cnpg.io/v1",
+        "kind": "Pooler",
+        "metadata": {"name": "pooler"},
+        "spec": {
+            "instances": 2,
+            "template": {"spec": {"containers": [{"name": "pgbouncer", "resources": sizes("50m", "64Mi")}]}},
+        },
+    }
+    found = demands(render(workload("Deployment"), database, store, pooler))[1:]
+    mib = 1024**2
+    assert [(one.component, one.replicas, one.cpu, one.memory / mib) for one in found] == [
+        ("postgres", 3, Fraction("0.6"), 384),
+        ("pooler", 2, Fraction("0.05"), 64),
+    ]
+    assert [(one.cpu_limit, one.memory_limit / mib) for one in found] == [(2, 1024), (1, 512)]
+    other = {**store, "metadata": {"name": "another"}}
+    (_, plain, _) = demands(render(workload("Deployment"), database, other, pooler))
+    assert plain.cpu == Fraction("0.5")
