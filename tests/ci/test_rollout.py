@@ -91,3 +91,15 @@ def test_a_gate_that_does_not_hold_says_so_and_a_day_that_is_not_is_refused(tmp_
     )
     assert done.returncode == 1
     assert "day 4 has not ended" in done.stdout
+
+
+@pytest.mark.heavy
+def test_a_day_has_ended_when_every_command_of_its_gate_holds() -> None:
+    """Day 13 needs neither a cluster nor a build."""
+    gate = read_rollout().days[12].gate
+    done = run(sys.executable, "-m", "ci", "gate", "--day", "13")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith("$ ")] == [f"$ {command}" for command in gate]
+    assert lines[-1] == "day 13 has ended"
+    assert re.search(r"^\d+ passed", done.stdout, re.MULTILINE)
