@@ -182,12 +182,12 @@ def test_what_other_pods_take_of_a_live_node_is_not_offered() -> None:
     ]
     nodes = [live_node("a"), live_node("b"), live_node("c", unschedulable=True)]
     by_requests = live_nodes(nodes, pods, by_limits=False)
-    assert [(node.name, node.cpu, node.memory / GIB, node.pods) for node in by_requests] == [
+    assert [(node.name, node.cpu, int(node.memory / GIB), node.pods) for node in by_requests] == [
         ("a", Fraction("2.5"), 7, 109),
         ("b", Fraction("3.75"), 7, 109),
     ]
     by_limits = live_nodes(nodes, pods, by_limits=True)
-    assert [(node.cpu, node.memory / GIB) for node in by_limits] == [
+    assert [(node.cpu, int(node.memory / GIB)) for node in by_limits] == [
         (Fraction("2.5"), 6),
         (Fraction("3.75"), 6),
     ]

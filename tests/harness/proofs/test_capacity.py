@@ -258,11 +258,11 @@ def test_the_backup_container_counts_for_each_instance_and_the_pooler_for_itself
     }
     found = demands(render(workload("Deployment"), database, store, pooler))[1:]
     mib = 1024**2
-    assert [(one.component, one.replicas, one.cpu, one.memory / mib) for one in found] == [
+    assert [(one.component, one.replicas, one.cpu, int(one.memory / mib)) for one in found] == [
         ("postgres", 3, Fraction("0.6"), 384),
         ("pooler", 2, Fraction("0.05"), 64),
     ]
-    assert [(one.cpu_limit, one.memory_limit / mib) for one in found] == [(2, 1024), (1, 512)]
+    assert [(int(one.cpu_limit), int(one.memory_limit / mib)) for one in found] == [(2, 1024), (1, 512)]
     other = {**store, "metadata": {"name": "another"}}
     (_, plain, _) = demands(render(workload("Deployment"), database, other, pooler))
     assert plain.cpu == Fraction("0.5")
