@@ -14,6 +14,7 @@ from ci.bundle import archive
 from ci.bundle.chart import pinned_chart, version
 from ci.bundle.signing import Key
 from ci.console import Failure, Steps, fail, interrupt_on_sigterm, run
+from ci.scan.inventory import read_inventory
 from ci.scan.targets import locks, unpack
 from ci.scan.trivy import Trivy
 from ci.settings import ROOT
@@ -83,7 +84,13 @@ def release(steps: Steps, key: Key | None, folder: Path, output: Path) -> Path:
     statement = archive.provenance(subjects, materials)
     (bundle / "provenance.json").write_text(json.dumps(statement, indent=1))
     text = (Path(__file__).with_name("load.md")).read_text()
-    for word, value in {"version": version(), "names": " ".join(layouts)}.items():
+    others = read_inventory(ROOT / "policies" / "scan" / "images.yaml").others
+    words = {
+        "version": version(),
+        "names": " ".join(layouts),
+        "others": "\n".join(f"- `{one.repository}`" for one in others),
+    }
+    for word, value in words.items():
         text = text.replace("{{" + word + "}}", value)
     (bundle / "LOAD.md").write_text(text)
     _seal(bundle, key)

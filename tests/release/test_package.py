@@ -165,6 +165,19 @@ def test_each_image_of_the_bundle_says_its_commit_beside_its_digest(tree: Path, 
         }
 
 
+def test_instructions_name_what_the_bundle_lacks_and_the_programs_they_call(release: Release) -> None:
+    text = (release.bundle / "LOAD.md").read_text()
+    assert "{{" not in text
+    others = read_inventory(ROOT / "policies" / "scan" / "images.yaml").others
+    assert [one.repository for one in others if f"- `{one.repository}`" not in text] == []
+    needed = text[text.index("Bring ") : text.index("None of them is in here.")]
+    commands = "".join(re.findall(r"^```sh.*?\n(.*?)^```", text, re.M | re.S))
+    called = set(re.findall(r"(?:^|\| |do\n) *([a-z][a-z0-9]+) ", commands, re.MULTILINE))
+    standard = {"for", "done", "touch", "sed", "do"}  # of every POSIX shell
+    assert {"helm", "kubectl", "crane", "ctr", "tar", "sha256sum"} <= called
+    assert sorted(name for name in called - standard if f"`{name}`" not in needed) == []
+
+
 def test_provenance_names_package_images_and_locks(release: Release) -> None:
     statement = json.loads((release.output / "provenance.json").read_text())
     subjects = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}

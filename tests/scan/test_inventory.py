@@ -12,6 +12,7 @@ from ci import images, toolchain
 from ci.console import Failure, Steps
 from ci.scan import canary, targets
 from ci.scan.inventory import NamedBy, images_of, problems, read_inventory, repository
+from ci.settings import ROOT
 
 from .conftest import LEAST, POLICIES
 
@@ -48,6 +49,11 @@ def test_every_image_of_every_render_is_scanned_or_excused(named: set[str]) -> N
     found = {repository(image).rpartition("/")[2] for image in named}
     assert {*images.RELEASED, "postgresql", "pgbouncer"} <= found
     assert problems(INVENTORY, named, TODAY) == ()
+
+
+def test_page_of_releases_names_every_image_that_a_bundle_lacks() -> None:
+    page = (ROOT / "docs" / "release.md").read_text()
+    assert [one.repository for one in INVENTORY.others if f"`{one.repository}`" not in page] == []
 
 
 def test_image_of_every_kind_of_container_is_seen() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ci.console import Failure
 from ci.scan import canary
-from ci.scan.database import check_database
+from ci.scan.database import check_database, download
 from ci.scan.findings import Kind
 from ci.scan.policy import judge, read_thresholds
 from ci.scan.trivy import DEBIAN, GO, PYTHON, Expected, Trivy
@@ -70,6 +70,14 @@ def test_database_that_knows_too_little_is_refused(
 ) -> None:
     with pytest.raises(Failure, match=sentence):
         check_database(lister, write_database(**options), DAY, LEAST, NOW)
+
+
+def test_database_that_cannot_be_fetched_names_the_ways_without_a_network(
+    trivy: Trivy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIVY_DB_REPOSITORY", "127.0.0.1:9/trivy-db:2")  # where nobody listens
+    with pytest.raises(Failure, match=r"give a mirrored database by DATABASE=folder, or its OCI address by"):
+        download(trivy.program, tmp_path / "cache")
 
 
 def test_whole_database_is_accepted(lister: Path, write_database: Callable[..., Path]) -> None:
