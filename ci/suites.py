@@ -37,7 +37,9 @@ def test_scan() -> None:
     with Steps() as steps:
         helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
         toolchain.go_tool(toolchain.TRIVY, steps)
-    raise SystemExit(proofs.pytest(["tests/scan", "-m", "scan", PATIENT], helm=helm, helm3=helm_3, live=False))
+    raise SystemExit(
+        proofs.pytest(["tests/scan", "-m", "scan", PATIENT], helm=helm, helm3=helm_3, live=False)
+    )
 
 
 @click.command()

@@ -30,8 +30,6 @@ WATCHED: dict[str, Any] = {
     "redis": {"enabled": True, "monitoring": {"podMonitor": "always", "rules": "always"}},
 }
 """Values with which every rule is rendered."""
-WITHOUT_THRESHOLD = {"RedisNodeDown"}
-"""It compares with the size of the cluster."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def _untold(alert: Alert, rules: Rules) -> Iterator[str]:
         if not any(case.startswith(f"{alert.name} {kind}") for case in rules.cases):
             yield f"{alert.name} has no case '{alert.name} {kind} …' in tests/chart/alerts."
     compared = _thresholds(alert.name, rules.values) & set(alert.thresholds)
-    if not compared and alert.name not in WITHOUT_THRESHOLD:
+    if not compared:
         yield f"{alert.name} compares with no value; add one to thresholds and use it."
 
 
@@ -142,8 +140,7 @@ def summary(rules: Rules) -> str:
     used = read(query for _, query in rules.queries()) - rules.records.keys()
     own = exposed()
     return (
-        f"{len(rules.alerts)} alerts, each with a runbook and cases ({len(rules.cases)} in all), "
-        f"{len(rules.alerts) - len(WITHOUT_THRESHOLD)} with a threshold in values; "
+        f"{len(rules.alerts)} alerts, each with a runbook, a threshold in values and cases ({len(rules.cases)} in all); "
         f"{len(rules.records)} records; {len(used)} series read, all exposed, {len(used & own.keys())} by Lighthouse; "
         f"{len(family_names())} metrics exposed, all documented"
     )

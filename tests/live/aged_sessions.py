@@ -15,8 +15,9 @@ import sqlite3
 import sys
 import time
 
+from lighthouse_bridge.auth_keys import read_auth_keys
 from lighthouse_bridge.credentials import sign_token
-from lighthouse_bridge.settings import read_auth_secret, read_settings
+from lighthouse_bridge.settings import read_settings
 
 MINUTE = 60
 HOUR = 60 * MINUTE
@@ -36,7 +37,7 @@ def main() -> None:
     """Put them there and print their tokens."""
     (agent_id,) = sys.argv[1:]
     settings = read_settings(os.environ)
-    secret = read_auth_secret(settings.auth_secret_file)
+    secret, *_ = read_auth_keys(settings.auth_secret_file)
     now = time.time()
     tokens = {}
     with sqlite3.connect(settings.event_store_path, timeout=10) as store:

@@ -32,7 +32,7 @@ _CATEGORIES = {
 @cache
 def is_exponential(pattern: str) -> bool:
     """Whether the time to match may double with every character; true for what is too large to tell."""
-    parsed = re._parser.parse(pattern)  # type: ignore[attr-defined]  # the module has no public parser
+    parsed = re._parser.parse(pattern)  # the module has no public parser
     reader = _Reader(ignore_case=bool(parsed.state.flags & re.IGNORECASE))
     try:
         reader.sequence(parsed)
@@ -92,7 +92,7 @@ class _Reader:
         return _Piece([number], [number], empty=False)
 
     def _repeat(self, low: int, high: Any, items: Iterable[Any]) -> _Piece:
-        endless = high is re._parser.MAXREPEAT  # type: ignore[attr-defined]  # as above
+        endless = high is re._parser.MAXREPEAT
         count = _WRITTEN_OUT + 1 if endless else int(high)
         if count <= _WRITTEN_OUT:
             whole = _Piece()
