@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+TESTS_FAILED = 1  # pytest's exit code
+
+
 @dataclass(frozen=True)
 class Lint:
     """A check that runs a program over the whole tree."""
@@ -90,6 +93,19 @@ def program(arguments: Sequence[str], programs: Mapping[str, Path]) -> int:
     """Run a Python program of the tests with the given environment variables and return its exit code."""
     env = dict(os.environ, **{name: str(path) for name, path in programs.items()})
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=env, check=False).returncode
+
+
+# A machine that stalls for a while fails a handful of the tests that time what they do, and a defect fails again.
+AGAIN = ("--last-failed", "--last-failed-no-failures=none")
+
+
+def pytest_twice(arguments: Sequence[str], *, helm: Path, helm3: Path, live: bool) -> int:
+    """As `pytest`, and what failed is run once more by itself; the exit code is then that of the second run."""
+    code = pytest(arguments, helm=helm, helm3=helm3, live=live)
+    if code != TESTS_FAILED:
+        return code
+    print("What failed is run once more:", flush=True)
+    return pytest([*arguments, *AGAIN], helm=helm, helm3=helm3, live=live)
 
 
 def pytest(arguments: Sequence[str], *, helm: Path, helm3: Path, live: bool) -> int:

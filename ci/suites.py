@@ -63,13 +63,13 @@ def test(nodes: int, whole: bool) -> None:
     with Steps() as steps:
         helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
         proofs.lint(steps, helm)
-    if failed := proofs.pytest(["-m", OFFLINE, *WORKERS], helm=helm, helm3=helm_3, live=False):
+    if failed := proofs.pytest_twice(["-m", OFFLINE, *WORKERS], helm=helm, helm3=helm_3, live=False):
         raise SystemExit(failed)
     local.up(nodes, ROOT)
     # One by one: these time what they do, and some take the cluster away from the others.
     rest = f"not ({OFFLINE}) and not replicas"
     arguments = ["-m", rest if whole else f"{rest} and not scan and not release"]
-    raise SystemExit(proofs.pytest(arguments, helm=helm, helm3=helm_3, live=True))
+    raise SystemExit(proofs.pytest_twice(arguments, helm=helm, helm3=helm_3, live=True))
 
 
 @click.command()

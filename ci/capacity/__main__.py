@@ -30,6 +30,7 @@ from ci.console import Failure, Steps
 from ci.settings import ROOT
 from lighthouse_harness.capacity import GIB, Demand
 from lighthouse_harness.packing import Node, amount, fit, fit_without_one
+from lighthouse_harness.render import RenderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +44,7 @@ def _guarded(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(*arguments: Any, **options: Any) -> Any:
         try:
             return command(*arguments, **options)
-        except (ValueError, OSError, KeyError, Failure) as error:
+        except (ValueError, OSError, KeyError, Failure, RenderError) as error:
             click.echo(f"error: {error}", err=True)
             raise SystemExit(2) from None
 

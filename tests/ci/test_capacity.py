@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +20,9 @@ from ci.capacity.shapes import counted
 from ci.settings import ROOT
 from lighthouse_harness.capacity import GIB, total
 from lighthouse_harness.packing import Node, fit
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 REPORT = {
     "machine": {"processors": 2, "kernel": "6"},
@@ -83,6 +86,17 @@ def test_what_a_release_needs_is_told_as_table_json_and_plot(form: str) -> None:
     if form == "json":
         rows = {row[""]: row for row in json.loads(shown.stdout)}
         assert {"sum", "lighthouse-fuse-csi"} <= set(rows)
+
+
+def test_values_that_the_chart_refuses_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text("bridge: {resources: {limits: {cpu: 10k}}}\n")
+    shown = capacity("show", "--values", str(values))
+    assert shown.returncode == 2
+    (line,) = [line for line in shown.stderr.splitlines() if line.startswith("error: ")]
+    assert "/resources/limits/cpu" in line
+    assert "'10k'" in line
+    assert "Traceback" not in shown.stderr
 
 
 def test_more_agents_need_more_bridges_connections_and_storage() -> None:

@@ -27,7 +27,7 @@ def fit(*words: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.proves(7, level="running")
 @pytest.mark.usefixtures("cluster")
 def test_a_database_that_is_too_large_for_the_cluster_is_refused_with_what_is_short(tmp_path: Path) -> None:
-    resources = {"cpu": "10k", "memory": "1Pi"}  # more than any machine has on which the tests run
+    resources = {"cpu": "10000", "memory": "1Pi"}  # more than any machine has on which the tests run
     values = tmp_path / "values.json"
     values.write_text(json.dumps({"postgres": {"resources": {"requests": resources, "limits": resources}}}))
     done = fit("--profile", "production", "--values", values)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -75,12 +76,22 @@ def coverage(renderer: Renderer, requests: Iterable[Request]) -> Coverage:
     chart = charts.pop()
     everywhere = places(chart)
     open_places = dict(enumerate(everywhere))
-    with tempfile.TemporaryDirectory(prefix="lighthouse-coverage-") as folder:
-        copy = Path(folder) / chart.name
+    left = iter(wanted)
+
+    def work(folder: Path) -> None:
+        copy = folder / chart.name
         shutil.copytree(chart, copy)
-        for request in wanted:
-            while (hit := _first_hit(renderer, replace(request, chart=copy), chart, open_places)) is not None:
-                del open_places[hit]
+        # One branch may be shown by two workers at once; no branch waits for another's.
+        while (request := next(left, None)) is not None:
+            mine = replace(request, chart=copy)
+            while (hit := _first_hit(renderer, mine, chart, dict(open_places))) is not None:
+                open_places.pop(hit, None)
+
+    with (
+        tempfile.TemporaryDirectory(prefix="lighthouse-coverage-") as folder,
+        ThreadPoolExecutor(renderer.workers) as pool,
+    ):
+        list(pool.map(work, [Path(folder) / str(number) for number in range(renderer.workers)]))
     missed = tuple(open_places.values())
     return Coverage(frozenset(everywhere) - frozenset(missed), missed)
 
