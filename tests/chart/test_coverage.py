@@ -48,6 +48,7 @@ ADMITTED: tuple[dict[str, Any], ...] = (
         },
     },
     {"agents": {"experts": {"security": None, "architecture": None}}},
+    {"redis": {"enabled": True, "exporter": {"enabled": False}, "monitoring": {"rules": "always"}}},
     {"agents": {"enabled": False}},
     {"agents": {"enabled": False}, "bridge": {"enabled": False}},
     {"bridge": {"persistence": {"existingClaim": "claim"}}},
