@@ -49,10 +49,9 @@ def keep_head(transaction: Transaction, keys: Sequence[bytes]) -> list[str]:
 def check_end(connection: Connection, keys: Sequence[bytes], told: int) -> list[str]:
     """What is wrong with where the store ends; `told` is the last event that a bridge has heard of."""
     kept, end = _read(connection, keys), stored_head(connection, None)
-    problems = [] if kept is None else _compare(connection, kept)
-    if not problems and end is not None and end.sequence < told:
-        problems = [f"event {told}, which this bridge has told others of, is gone: the end was cut off"]
-    return problems
+    if end is not None and end.sequence < told:
+        return [f"event {told}, which this bridge has told others of, is gone: the end was cut off"]
+    return [] if kept is None else _compare(connection, kept)
 
 
 def _compare(connection: Connection, kept: Head) -> list[str]:
