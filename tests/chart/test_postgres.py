@@ -52,6 +52,13 @@ def test_production_has_three_instances_of_8_cpu_and_32_gi(renderer: Renderer) -
         assert (amounts["cpu"], amounts["memory"]) == ("8", "32Gi")
 
 
+def test_amounts_written_as_numbers_are_text_for_the_operator(renderer: Renderer) -> None:
+    """Its kinds take a whole number or text, and refuse 1.5."""
+    values = {"postgres": {"resources": {"requests": {"cpu": 0.5}, "limits": {"cpu": 1.5}}}}
+    resources = cluster(rendered(renderer, values)).at("spec.resources")
+    assert (resources["requests"]["cpu"], resources["limits"]["cpu"]) == ("0.5", "1.5")
+
+
 def test_a_commit_needs_a_replica_in_every_profile(renderer: Renderer) -> None:
     for profile in SHOWN:
         synchronous = cluster(renderer.render(request_for(profile))).at("spec.postgresql.synchronous")

@@ -41,7 +41,8 @@ def test_when_redis_is_away_calls_fail_soon_and_work_again_when_it_is_back(tmp_p
             begin = time.monotonic()
             failures = await asyncio.gather(*map(shared.recall, names), return_exceptions=True)
             assert {type(failure) for failure in failures} == {SharedAwayError}
-            assert time.monotonic() - begin < 0.6
+            # All at once, not one after another, which would take a minute.
+            assert time.monotonic() - begin < 3
             begin = time.monotonic()
             for _ in range(1000):
                 with away():

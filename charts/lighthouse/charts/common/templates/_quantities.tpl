@@ -13,3 +13,12 @@
 {{- end -}}
 {{- mulf (trimSuffix $suffix $text) $factor -}}
 {{- end -}}
+{{- /* Requests and limits with every amount as text: operators' kinds take whole numbers or text, and refuse 1.5. */ -}}
+{{- define "lighthouse.resources" -}}
+{{- range $kind, $amounts := . }}
+{{ $kind }}:
+  {{- range $name, $amount := $amounts }}
+  {{ $name }}: {{ toJson $amount | trimAll "\"" | quote }}
+  {{- end }}
+{{- end }}
+{{- end -}}
