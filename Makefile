@@ -4,6 +4,7 @@
 SHELL := /bin/sh
 PYTHON := ci/python
 NODES ?= 1
+ROUNDS ?= 3
 PROJECT ?= .
 NAMESPACE ?= lighthouse
 VALUES ?=
@@ -22,7 +23,7 @@ UNSIGNED ?=
 export EVIDENCE CLUSTER NODE_NETWORK POD_NETWORK SERVICE_NETWORK LIGHTHOUSE_CACHE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status kubeconfig tools url load install operators check test scan test-scan test-replicas test-production release test-release evidence bench-fuse bench-bridge bench-events bench-harness capacity gate generate format corpus patterns bench-parsers
+.PHONY: help up down status kubeconfig tools url load install operators check test scan test-scan test-replicas test-production release test-release evidence bench-fuse bench-bridge bench-events bench-harness explore capacity gate generate format corpus patterns bench-parsers
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,6 +63,9 @@ test: ## Prove everything a change can break, on a running cluster
 
 scan: ## Scan images, locks, manifests and sources (ONLY="locks sources", DATABASE=folder with trivy.db, OSV_URL= where there is no network)
 	@$(PYTHON) -m ci.scan --reports $(REPORTS) $(DATABASE:%=--database %) $(OSV_URL:%=--osv-url %) $(ONLY:%=--only %)
+
+explore: ## Try the properties with inputs that no run had before (ROUNDS=3)
+	@$(PYTHON) -m ci explore --rounds $(ROUNDS)
 
 test-scan: ## Prove that the scanners find what is planted and fail when they are blind
 	@$(PYTHON) -m ci test-scan

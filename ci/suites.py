@@ -31,6 +31,19 @@ def check() -> None:
 
 
 @click.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+@guarded
+def explore(rounds: int) -> None:
+    """Try what is said of all inputs with inputs that no run had before."""
+    with Steps() as steps:
+        helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
+    arguments = ["-m", f"hypothesis and {OFFLINE}", "--hypothesis-profile=default", *WORKERS]
+    for _ in range(rounds):
+        if failed := proofs.pytest(arguments, helm=helm, helm3=helm_3, live=False):
+            raise SystemExit(failed)
+
+
+@click.command()
 @guarded
 def test_scan() -> None:
     """Prove that the scanners find what is planted, and that a blind one fails the scan."""
@@ -147,6 +160,7 @@ def gate(day: int) -> None:
 
 
 COMMANDS = (
+    explore,
     check,
     test,
     test_scan,

@@ -45,6 +45,7 @@ CORPUS = [
     if call.tool == "Bash"
     and call.is_dangerous
     and call.topic != "folders"
+    and "cwd" not in call.tool_input
     and not any(mark in call.command for mark in ("`", "\\", "\n", "cd ", "#", ".."))
 ]
 # Each keeps the command running in a real shell; %s stands for it.
