@@ -29,8 +29,9 @@ from lighthouse_bridge.rulebook import Sources
 from lighthouse_bridge.settings import read_settings
 from tests.images.bridge.labelled import load_calls
 from tests.images.bridge.postgres import certificate
-from tests.images.bridge.support import REPOSITORY, RULES, free_port
+from tests.images.bridge.support import REPOSITORY, RULES
 from tests.images.bridge.test_corpus import shows_a_way
+from tests.ports import free_port
 
 POLICIES = REPOSITORY / "policies" / "rego"
 DOCUMENT = "/v1/data/lighthouse/decisions"

@@ -183,17 +183,17 @@ class RedisShared:
         return bytes(mark).decode()
 
     async def _keep_probing(self) -> None:
-        while True:
+        while not _cancelled():
             await asyncio.sleep(PROBE_SECONDS)
             await self._probe()
 
     async def _keep_listening(self) -> None:
-        while True:
+        while not _cancelled():
             try:
                 async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
                     await pubsub.subscribe(CHANNEL)
                     # Left when Redis was away: the connection may be dead without saying so.
-                    while self._away.allows():
+                    while self._away.allows() and not _cancelled():
                         message = await pubsub.get_message(timeout=LISTEN_SECONDS)
                         if message is not None:
                             self._hear(bytes(message["data"]).decode())
@@ -208,6 +208,12 @@ class RedisShared:
             self._mark_at = -math.inf
         for listener in self._listeners.get(kind, ()):
             listener(rest)
+
+
+def _cancelled() -> bool:
+    # redis-py may answer a cancellation with an error of its own, and the task would go on for ever.
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _key(kind: str, name: str) -> str:

@@ -20,7 +20,8 @@ from typing import Any
 from tests.bench.bridge import scenarios
 from tests.bench.bridge.generator import Generator
 from tests.bench.bridge.servers import bridge_server, policy_server
-from tests.images.bridge.support import REPOSITORY, free_port
+from tests.images.bridge.support import REPOSITORY
+from tests.ports import free_port
 
 
 def run(load: Generator, opa: Path, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from lighthouse_bridge.decisions.rules import load_rules
 from tests.bench.bridge.generator import wait_for, write_requests
 from tests.bench.bridge.processes import pin
 from tests.bench.bridge.rego import Parser, translate
-from tests.images.bridge.support import REPOSITORY, RULES, Bridge, free_port, running
+from tests.images.bridge.support import REPOSITORY, RULES, Bridge, running
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -13,7 +13,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.images.agent.support import clean_env, free_port, get, wait_for
+from tests.images.agent.support import clean_env, get, wait_for
+from tests.ports import free_port
 
 COMMAND = [sys.executable, "-m", "lighthouse_agent", "run"]
 

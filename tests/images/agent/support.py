@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import socket
 import subprocess
 import sys
@@ -16,18 +15,11 @@ from typing import Any
 
 import urllib3
 
+from tests.ports import free_port
+
 REPOSITORY = Path(__file__).parents[3]
 KEYS = {role: f"{role}-join-key-" + "k" * 32 for role in ("expert", "builder", "operator")}
 TOKEN = "0" * 32 + ":agent-1:1700000000.0:" + "f" * 64
-
-
-def free_port() -> int:
-    """A TCP port nobody serves, below those the kernel gives to outgoing connections while it is not served."""
-    while True:
-        port = random.randint(20_000, 32_000)  # noqa: S311 - spreads tests, guards nothing
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def clean_env(**extra: str) -> dict[str, str]:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.images.agent.commands import answer, assert_failed, lighthouse
-from tests.images.agent.support import Bridge, free_port, post
+from tests.images.agent.support import Bridge, post
+from tests.ports import free_port
 
 pytestmark = pytest.mark.heavy  # starts dozens of processes
 

@@ -14,7 +14,8 @@ import pytest
 
 from lighthouse_agent.judgement import BadInputError, BlockedError, judge
 from tests.images.agent.hooks import APPROVED, CALL, HOOK, assert_blocked, hook, verdict
-from tests.images.agent.support import KEYS, SESSION_ANSWER, TOKEN, RawServer, answer, free_port
+from tests.images.agent.support import KEYS, SESSION_ANSWER, TOKEN, RawServer, answer
+from tests.ports import free_port
 
 pytestmark = pytest.mark.heavy  # processes that wait for each other, and for time limits
 

@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from lighthouse_bridge.postgres_connection import PostgresSettings
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,7 +148,7 @@ class Postgres:
 def postgres_server(**options: str) -> Iterator[Postgres]:
     """A running server, gone with its folder at the end."""
     folder = Path(tempfile.mkdtemp(prefix="lighthouse-postgres-"))
-    server = Postgres(folder, _free_port(), secrets.token_hex(16), options=options)
+    server = Postgres(folder, free_port(), secrets.token_hex(16), options=options)
     try:
         folder.chmod(0o755)
         _write_secrets(server)
@@ -281,9 +281,3 @@ def _unprivileged() -> dict[str, Any]:
 def _give(path: Path) -> None:
     if os.geteuid() == 0:
         os.chown(path, NOBODY, NOBODY)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.images.bridge.support import free_port
 from tests.images.redis_program import redis_server
+from tests.ports import free_port
 
 ACL_USER = "lighthouse"
 PASSWORD = "first-password"
@@ -19,6 +19,9 @@ ACL = (
     "+cluster|slots +command +asking +client|setname +ping"
 )
 
+# How far the port of a cluster's bus is above the port of its clients.
+BUS = 10_000
+
 
 class Server:
     """One Redis server in a folder of its own, with an ACL user that may do only what the bridge needs."""
@@ -26,8 +29,8 @@ class Server:
     def __init__(self, folder: Path, *, cluster: bool = False, tls: tuple[str, ...] = ()) -> None:
         folder.mkdir(parents=True)
         self.folder = folder
-        # The bus of a cluster listens 10,000 above.
-        self.port = free_port()
+        # The bus of a cluster listens beside it.
+        self.port = free_port(BUS if cluster else 0)
         self.password_file = folder / "password"
         self.password_file.write_text(PASSWORD + "\n")
         self.acl_file = folder / "users.acl"

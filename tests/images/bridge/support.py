@@ -2,11 +2,9 @@
 
 import json
 import os
-import random
 import resource
 import secrets
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -21,20 +19,12 @@ import httpx
 from lighthouse_bridge.credentials import own_key
 from lighthouse_bridge.signatures import sign
 from tests.images.bridge.postgres import Postgres
+from tests.ports import free_port
 
 REPOSITORY = Path(__file__).parents[3]
 RULES = REPOSITORY / "policies" / "rules"
 ROLES = ("expert", "builder", "operator")
 KEYS = {role: f"{role}-join-key-" + "k" * 32 for role in ROLES}
-
-
-def free_port() -> int:
-    """A TCP port nobody serves, below those the kernel gives to outgoing connections."""
-    while True:
-        port = random.randint(20_000, 32_000)  # noqa: S311 - spreads tests, guards nothing
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 class Bridge:
@@ -134,7 +124,7 @@ class Bridge:
 
     def join(self, role: str, agent_id: str | None = None, *, shared_key: bool = False) -> "Agent":
         """A session of its own; an expert joins with its own key unless it is to share the role's."""
-        agent_id = agent_id or f"{role}-{random.randrange(10**9)}"  # noqa: S311 - a name
+        agent_id = agent_id or f"{role}-{secrets.randbelow(10**9)}"
         key = own_key(KEYS[role], agent_id) if role == "expert" and not shared_key else KEYS[role]
         headers = {"Authorization": f"Bearer {key}"}
         answer = self.http.post("/session/create", json={"agent_id": agent_id}, headers=headers)

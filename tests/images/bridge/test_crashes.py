@@ -18,7 +18,8 @@ import httpx
 import pytest
 
 from tests.images.bridge.postgres import Postgres, postgres_server
-from tests.images.bridge.support import Agent, Bridge, free_port
+from tests.images.bridge.support import Agent, Bridge
+from tests.ports import free_port
 
 pytestmark = pytest.mark.heavy  # real servers, killed again and again
 

@@ -3,11 +3,14 @@
 import asyncio
 import signal
 import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -19,10 +22,20 @@ from tests.images.bridge.redis_servers import ACL_USER, Server, cluster, standal
 from tests.images.bridge.sharing import settings, until
 
 pytestmark = pytest.mark.heavy  # real servers
+T = TypeVar("T")
 
 
 def away(error: type[BaseException] = SharedAwayError) -> Any:
     return pytest.raises(error, match="Redis is away")
+
+
+async def eventually(call: Callable[[], Awaitable[T]], seconds: float = 10) -> T:
+    """What the call answers once Redis is not away."""
+    async with asyncio.timeout(seconds):
+        while True:
+            with suppress(SharedAwayError):
+                return await call()
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
@@ -54,15 +67,16 @@ def test_when_redis_is_away_calls_fail_soon_and_work_again_when_it_is_back(tmp_p
             else:
                 server.signal(signal.SIGCONT)
             await until(lambda: shared.generation() is not None, 10)
-            # No answer that came too late is taken for that of another call.
-            answers = await asyncio.gather(*map(shared.recall, names))
-            assert answers == [None if how == "killed" else name.encode() for name in names]
+            # No answer that came too late is taken for that of another call. A busy machine may be late again.
+            for name in names:
+                value = await eventually(partial(shared.recall, name))
+                assert value == (None if how == "killed" else name.encode())
             heard: list[str] = []
             shared.listen("session", heard.append)
 
             async def hear() -> None:
                 while not heard:
-                    await shared.announce("session", "x")
+                    await eventually(partial(shared.announce, "session", "x"))
                     await asyncio.sleep(0.1)
 
             await asyncio.wait_for(hear(), 10)
@@ -211,9 +225,6 @@ def test_tls_needs_a_known_authority_and_the_client_s_certificate(tmp_path: Path
             assert not asyncio.run(reached(wrong)), wrong
 
 
-@pytest.mark.skip(
-    reason="fails or hangs in most runs, with redis-py's cluster client; the cause is not found"
-)
 def test_a_slot_that_moves_to_a_node_just_joined_counts_as_away_at_most(tmp_path: Path) -> None:
     joined = Server(tmp_path / "joined", cluster=True)
 

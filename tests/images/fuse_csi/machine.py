@@ -18,7 +18,8 @@ import grpc
 
 from lighthouse_fuse_csi.stubs import csi_pb2 as csi
 from lighthouse_fuse_csi.stubs import registration_pb2 as registration
-from tests.images.fuse_csi.support import DRIVER, HTTP, USER, Program, environment, eventually, free_port
+from tests.images.fuse_csi.support import DRIVER, HTTP, USER, Program, environment, eventually
+from tests.ports import free_port
 
 
 class Node:

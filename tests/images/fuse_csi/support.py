@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import urllib3
 
+from tests.ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -32,12 +33,6 @@ USER = 65532
 AUTH_SECRET = secrets.token_hex(32)
 ROLES = ("expert", "builder", "operator")
 HTTP = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=2, read=30))
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def eventually(check: Callable[[], Any], seconds: float = 10, what: str = "") -> Any:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from lighthouse_redis_keeper.server import Server
 from lighthouse_redis_keeper.settings import Access, KeeperSettings
 from tests.images.certificates import certificate, new_authority
 from tests.images.redis_program import redis_server
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,19 +39,6 @@ def wait_for(holds: Callable[[], bool], what: str, seconds: float = 60) -> float
     return time.monotonic() - begin
 
 
-def free_port() -> int:
-    """A port on which nothing listens, with its bus port ten thousand above."""
-    for port in range(21000 + os.getpid() % 5000, 40000):
-        with socket.socket() as one, socket.socket() as two:
-            try:
-                one.bind(("", port))
-                two.bind(("", port + 10000))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no port is free")
-
-
 @dataclass(frozen=True, kw_only=True)
 class LocalSettings(KeeperSettings):
     """Settings by which pods are found on loopback."""
@@ -71,7 +57,7 @@ class Site:
     size: int = 6
     places: int = 3
     clustered: bool = True
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=lambda: free_port(10_000))
     generation: dict[int, int] = field(default_factory=dict)
     processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
 
