@@ -14,6 +14,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,16 @@ def run(load: Generator, opa: Path, arguments: argparse.Namespace) -> dict[str, 
         ):
             keep("correctness", scenarios.correctness(load, bridge, policy))
             keep("latency", scenarios.latency(load, bridge, arguments.seconds))
-            report["tiers"] = scenarios.tiers(load, bridge, 10_000)
+            with bridge_server(
+                place / "rego", scenarios.AGENTS, LIGHTHOUSE_REGO_DIR=str(REPOSITORY / "policies" / "rego")
+            ) as with_rego:
+                report["tiers"] = scenarios.tiers(load, bridge, with_rego, 10_000)
             report["ceiling"] = scenarios.ceiling(load, f"127.0.0.1:{free_port()}", bridge)
             keep(
                 "throughput",
                 scenarios.throughput(load, bridge, policy, arguments.rounds, min(arguments.seconds, 10)),
             )
+            report["profile"] = scenarios.profile(load, bridge, min(arguments.seconds, 10))
             bridge.run_on("0,1")
             keep("endurance", scenarios.endurance(load, bridge, arguments.endurance))
     report["goals"] = [str(goal) for goal in goals]
@@ -81,6 +86,8 @@ def table(report: dict[str, Any]) -> str:
     rows += [
         f"| {name} | {one['rate']:.0f} | {one['server_us']:.0f} |" for name, one in report["tiers"].items()
     ]
+    rows += ["", "| module of the bridge, or other file | share of its processor time % |", "|---|---:|"]
+    rows += [f"| {name} | {100 * share:.1f} |" for name, share in islice(report["profile"].items(), 20)]
     ceiling = report["ceiling"]
     rows += [
         "",

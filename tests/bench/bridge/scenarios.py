@@ -8,11 +8,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tests.bench.bridge.deciders import by_expert, by_person, pattern_calls
 from tests.bench.bridge.mix import corpus, fresh, mixed
 from tests.bench.bridge.processes import connections, descriptors, resident_bytes
+from tests.bench.bridge.stacks import Sampler
 
 if TYPE_CHECKING:
     from tests.bench.bridge.generator import Generator
+    from tests.bench.bridge.mix import Call
     from tests.bench.bridge.servers import BridgeServer, PolicyServer, Server
 
 AGENTS = 1000
@@ -125,25 +128,39 @@ def ceiling(load: Generator, address: str, bridge: BridgeServer) -> dict[str, fl
     return {"rate": run.report["rate"], "share": run.generator_share}
 
 
-def tiers(load: Generator, bridge: BridgeServer, count: int) -> dict[str, dict[str, float]]:
+def tiers(
+    load: Generator, bridge: BridgeServer, with_rego: BridgeServer, count: int
+) -> dict[str, dict[str, float]]:
     """What a decision costs by the tier that makes it, with authentication and the durable event."""
     by_label = corpus()
     safe, reviewed = by_label["approved"], by_label["review"]
     # A comment would end in what a here-document holds.
     single = [call for call in safe if "\n" not in call.tool_input["command"]]
-    cases = {
-        "memory": [safe[n % len(safe)] for n in range(count)],
-        "policy": list(fresh(count, single)),
-        "review, asked before": [reviewed[n % len(reviewed)] for n in range(count)],
+    cases: dict[str, tuple[BridgeServer, list[Call]]] = {
+        "memory": (bridge, [safe[n % len(safe)] for n in range(count)]),
+        "policy": (bridge, list(fresh(count, single))),
+        "policy and Rego in process": (with_rego, list(fresh(count, single))),
+        "pattern": (bridge, list(fresh(count, pattern_calls(bridge)))),
+        "review, asked before": (bridge, [reviewed[n % len(reviewed)] for n in range(count)]),
     }
     found = {}
-    for name, calls in cases.items():
-        path = bridge.requests(name.replace(", ", "-").replace(" ", "-"), calls)
-        run = load.attack(bridge.address, path, bridge.pid, requests=count, connections=CONNECTIONS)
+    for name, (server, calls) in cases.items():
+        path = server.requests(name.replace(", ", "-").replace(" ", "-"), calls)
+        run = load.attack(server.address, path, server.pid, requests=count, connections=CONNECTIONS)
         if run.errors or run.report["wrong"]:
             raise SystemExit(f"The tier {name!r} answers wrongly: {run.report}")
         found[name] = {"rate": run.report["rate"], "server_us": run.server_microseconds}
-    return found
+    deciders = {"expert, one at a time": by_expert, "person, one at a time": by_person}
+    return found | {name: decide(bridge, min(count, 300)) for name, decide in deciders.items()}
+
+
+def profile(load: Generator, bridge: BridgeServer, seconds: int) -> dict[str, float]:
+    """The share of the bridge's processor time by module, while it answers the mix as fast as it can."""
+    path = bridge.requests("mix", mixed(10_000, corpus()))
+    bridge.run_on("0")
+    with Sampler(bridge.pid, bridge.folder / "stacks") as sampler:
+        load.attack(bridge.address, path, bridge.pid, duration=f"{seconds}s", connections=CONNECTIONS)
+    return sampler.shares("lighthouse_bridge")
 
 
 def endurance(load: Generator, bridge: BridgeServer, seconds: int) -> Outcome:

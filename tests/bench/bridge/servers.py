@@ -53,21 +53,21 @@ class BridgeServer(Server):
 
     def __init__(self, bridge: Bridge, agents: int) -> None:
         super().__init__(f"127.0.0.1:{bridge.port}", bridge.pid, bridge.folder)
-        self._bridge = bridge
-        self._agents: Sequence[Agent] = [bridge.join("builder", f"agent-{n}") for n in range(agents)]
+        self.bridge = bridge
+        self.agents: Sequence[Agent] = [bridge.join("builder", f"agent-{n}") for n in range(agents)]
 
     def requests(self, name: str, calls: Iterable[Call]) -> Path:
         """Write the calls as its requests, from one agent after the other."""
         return write_requests(
             self.folder / f"{name}.requests",
-            (self._request(call, self._agents[n % len(self._agents)]) for n, call in enumerate(calls)),
+            (self._request(call, self.agents[n % len(self.agents)]) for n, call in enumerate(calls)),
         )
 
     def _request(self, call: Call, agent: Agent) -> dict[str, Any]:
         return {
             "path": "/validate",
             # A session is used by the program that opened it, or by none.
-            "headers": {**agent.headers, "User-Agent": self._bridge.http.headers["User-Agent"]},
+            "headers": {**agent.headers, "User-Agent": self.bridge.http.headers["User-Agent"]},
             "body": {
                 "tool_name": call.tool_name,
                 "tool_input": call.tool_input,
@@ -79,7 +79,7 @@ class BridgeServer(Server):
 
     def metric(self, name: str, labels: str = "") -> float:
         """A value of its metrics."""
-        text = self._bridge.http.get(f"http://127.0.0.1:{self._bridge.metrics_port}/metrics").text
+        text = self.bridge.http.get(f"http://127.0.0.1:{self.bridge.metrics_port}/metrics").text
         wanted = f"{name}{labels} "
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(wanted))
 
@@ -90,7 +90,7 @@ class BridgeServer(Server):
 
     def sequence(self) -> int:
         """How many events it keeps."""
-        return self._bridge.sequence()
+        return self.bridge.sequence()
 
 
 class PolicyServer(Server):
@@ -114,9 +114,9 @@ class PolicyServer(Server):
 
 
 @contextmanager
-def bridge_server(folder: Path, agents: int) -> Iterator[BridgeServer]:
-    """A bridge in a folder of its own."""
-    with running(Bridge(folder, _SETTINGS)) as bridge:
+def bridge_server(folder: Path, agents: int, **more: str) -> Iterator[BridgeServer]:
+    """A bridge in a folder of its own, with `more` environment variables."""
+    with running(Bridge(folder, {**_SETTINGS, **more})) as bridge:
         yield BridgeServer(bridge, agents)
 
 
