@@ -11,6 +11,7 @@ OPERATED = (
     "postgresql.cnpg.io/v1/Cluster",
     "barmancloud.cnpg.io/v1/ObjectStore",
     "monitoring.coreos.com/v1/PodMonitor",
+    "cert-manager.io/v1/Certificate",
     "security.istio.io/v1/AuthorizationPolicy",
     "security.istio.io/v1/PeerAuthentication",
 )

@@ -24,6 +24,7 @@ TABLE = CHART / "files" / "flows.yaml"
 COMPONENTS = ("bridge", "agents", "fuse-csi", "redis", "postgres")
 CAPABILITY = {"lighthouse.dev/access-bridge": "true", "lighthouse.dev/access-redis": "true"}
 DATABASE_CAPABILITY = {"lighthouse.dev/access-postgres": "true"}
+SOLVER = {"acme.cert-manager.io/http01-solver": "true"}
 EVERY_CAPABILITY = CAPABILITY | DATABASE_CAPABILITY
 IN_RELEASE_NAMESPACE = ("bridge", "redis", "postgres")
 OFF_BY_DEFAULT = ("redis", "postgres")
@@ -152,6 +153,22 @@ OWN: dict[str, Any] = {
     "redis": {"enabled": True},
     "bridge": {"replicas": 3, "database": {"own": True}, "redis": {"own": True, "cluster": True}},
 }
+ACME: dict[str, Any] = {
+    "global": {"certificates": {"maker": "cert-manager"}},
+    "certificates": {
+        "edge": {
+            "hosts": ["lighthouse.example"],
+            "issuer": {
+                "kind": "acme",
+                "acme": {
+                    "server": "https://acme.example/directory",
+                    "email": "a@example.com",
+                    "ingressClass": "traefik",
+                },
+            },
+        }
+    },
+}
 # The API server may be on the pod's own node.
 OPERATOR = {"postgres-operator": ["cnpg-system/operator"], "api-server": ["api-server", "node"]}
 SCENARIOS = {
@@ -193,6 +210,7 @@ SCENARIOS = {
         },
         store_ports=(7070,),
     ),
+    "ACME through an ingress": Scenario(OPENING | ACME, PEERS),
     "without driver": Scenario({"fuse-csi": {"enabled": False}}),
     "bridge alone": Scenario({"fuse-csi": {"enabled": False}, "agents": {"enabled": False}}),
     "with Redis": Scenario(OPENING | {"redis": {"enabled": True}}, PEERS),
@@ -220,11 +238,18 @@ SCENARIOS = {
 def neighbours(scenario: Scenario) -> list[Object]:
     """Pods of others in our namespaces: one without labels each, and one with each capability."""
     clients = [workload(f"{scenario.namespace}/client", DATABASE_CAPABILITY, *LISTENING)]
-    return (clients if "postgres" in scenario.components else []) + [
-        workload(f"{namespace}/{name}", labels, *LISTENING)
-        for namespace in scenario.namespaces
-        for name, labels in (("unlabelled", {}), ("labelled", CAPABILITY))
-    ]
+    solver = Port(8089, "TCP", "http")
+    solvers = [workload(f"{scenario.namespace}/solver", SOLVER, solver, *LISTENING)]
+    asked = scenario.value("certificates.edge.issuer.acme.server")
+    return (
+        (clients if "postgres" in scenario.components else [])
+        + (solvers if asked else [])
+        + [
+            workload(f"{namespace}/{name}", labels, *LISTENING)
+            for namespace in scenario.namespaces
+            for name, labels in (("unlabelled", {}), ("labelled", CAPABILITY))
+        ]
+    )
 
 
 def surroundings(scenario: Scenario) -> Environment:
@@ -264,6 +289,8 @@ def endpoints(party: Party, scenario: Scenario) -> list[str]:
         return [f"{scenario.namespace_of(name)}/{prefix}-migration*" for name in present]
     if {party.label: "true"} == DATABASE_CAPABILITY:
         return [f"{scenario.namespace_of(name)}/client" for name in present]
+    if {party.label: "true"} == SOLVER:
+        return [f"{scenario.namespace_of(name)}/solver" for name in present]
     assert party.label in CAPABILITY, f"say in this test which pods should have {party.label}"
     wearers = {
         "lighthouse.dev/access-bridge": ("agents", "-*"),

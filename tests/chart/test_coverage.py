@@ -141,6 +141,37 @@ OWN_REFUSED: tuple[dict[str, Any], ...] = (
     {"bridge": {"replicas": 60}},
     {"bridge": {"database": {"name": "other"}}},
 )
+HOST: dict[str, Any] = {"hosts": ["lighthouse.example"]}
+PUBLIC = {"server": "https://acme.example/directory", "email": "a@example.com"}
+
+
+def _made_by(maker: str, **certificates: Any) -> dict[str, Any]:
+    return {"global": {"certificates": {"maker": maker}}, "certificates": certificates}
+
+
+def _acme(**acme: str) -> dict[str, Any]:
+    return {"edge": {**HOST, "issuer": {"kind": "acme", "acme": PUBLIC | acme}}}
+
+
+CERTIFIED: tuple[dict[str, Any], ...] = (
+    _made_by("own", clients=["hook"], addresses=["192.0.2.7"]),
+    _made_by("cert-manager", issuer={"kind": "existing", "existing": {"name": "ours"}}),
+    _made_by("cert-manager", **_acme(ingressClass="haproxy")),
+    _made_by("cert-manager", **_acme(gateway="public")),
+    _made_by("cert-manager") | {"redis": {"enabled": True, "tls": {"existingSecret": "certificate"}}},
+    _made_by("own") | {"agents": {"enabled": False}, "bridge": {"enabled": False}},
+)
+CERTIFIED_WRONGLY: tuple[dict[str, Any], ...] = (
+    _made_by("existing"),
+    _made_by("own") | {"bridge": {"tls": {"existingSecret": "certificate"}}},
+    _made_by("none", clients=["hook"]),
+    _made_by("own", issuer={"kind": "vault"}),
+    _made_by("cert-manager", issuer={"kind": "vault"}),
+    _made_by("cert-manager", issuer={"existing": {"name": "ours"}}),
+    _made_by("cert-manager", **_acme()),
+    _made_by("cert-manager", edge={"issuer": {"kind": "existing", "existing": {"name": "ours"}}}),
+    _made_by("cert-manager", **_acme(gateway="public")) | {"istio": {"enabled": True}},
+)
 REFUSED: tuple[dict[str, Any], ...] = (
     {"bridge": {"redis": {"own": True}}},
     {"bridge": {"database": {"readReplicas": True}}},
@@ -178,7 +209,7 @@ OUT_OF_REACH = {
     r"if \.Chart\.IsRoot": "needs a chart that depends on this one",
     r"if \$expert \(": "an expert that is null is gone before templates see it",
     r"if ne \$level": "NOTES.txt asks a cluster for the namespace, and no cluster is there",
-    r'if not \(hasKey \$live "tls\.key"': "the certificate that a cluster has, and no cluster is there",
+    r'if (or \()?\(?not \(hasKey \$(found|authority) "tls\.key"': "the certificate that a cluster has, and no cluster is there",
     r"with \.Values\.(rego|certificates|pooler\.image) \(does not hold\)": "a map of values is never empty",
     r"checks\.yaml:\d+: .*(moved|\.from|\$node)": "no value moved yet: test_moved_values plants a row in a copy",
     r"if not \(semverCompare": "Helm itself refuses such a cluster before any template",
@@ -197,7 +228,9 @@ def _merged(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 def _requests() -> list[Request]:
     plain = request_for("default")
     cases = [request_for(profile) for profile in profiles()]
-    cases += [replace(plain, overrides=values) for values in (*ADMITTED, *REFUSED)]
+    cases += [
+        replace(plain, overrides=values) for values in (*ADMITTED, *REFUSED, *CERTIFIED, *CERTIFIED_WRONGLY)
+    ]
     cases += [replace(plain, release=name) for name in ("shared", "a" * 53, f"lighthouse-{'a' * 42}")]
     cases += [replace(plain, namespace="n" * 60)]
     redis = {"redis": {"enabled": True}}
@@ -214,7 +247,10 @@ def _requests() -> list[Request]:
         for values in (*OWN_ADMITTED, *OWN_REFUSED)
     ]
     mesh = {"istio": {"enabled": True}}
-    cases += [replace(plain, overrides=values, api_versions=()) for values in (WHOLE | {"istio": {}}, mesh)]
+    cases += [
+        replace(plain, overrides=values, api_versions=())
+        for values in (WHOLE | {"istio": {}}, mesh, _made_by("cert-manager"))
+    ]
     cases += [
         replace(
             plain, overrides=WHOLE | {"networkPolicies": WHOLE["networkPolicies"] | {peers: {"peers": []}}}

@@ -22,6 +22,7 @@ from tests.chart.chart_render import RefusedError, helm, helms
 
 from .conftest import CHART, helm_majors, shipped_profiles
 from .flow_scenarios import (
+    ACME,
     COMPONENTS,
     EXTERNAL,
     OPENING,
@@ -224,7 +225,7 @@ def test_each_rule_stands_under_its_arrow(major: int) -> None:
     apis = [word for api in OPERATED for word in ("--api-versions", api)]
     text = "".join(
         helm(program, "template", "lighthouse", CHART, "--kube-version", "1.33.0", *apis, values=values)
-        for values in (elsewhere, OWN)
+        for values in (elsewhere, OWN, merge(OPENING, ACME))
     )
     flows = read_flows(TABLE)
     assert flows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,6 +27,32 @@ LEAVES = [
     )
 ]
 """Keys without keys of their own below them; affinity is one value, as it is in Kubernetes."""
+
+
+HOST = {"hosts": ["lighthouse.example"]}
+PUBLIC = {"server": "https://acme.example/directory", "email": "a@example.com"}
+VAULT = {"server": "https://vault:8200", "path": "pki/sign/x", "role": "x", "serviceAccount": "x"}
+NAMED = {"kind": "existing", "existing": {"name": "ours"}}
+CERTIFIED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("cert-manager", {"certificates": {"edge": HOST}}),
+    ("own", {}),
+    ("existing", {"bridge": {"tls": {"existingSecret": "b"}}, "agents": {"tls": {"existingSecret": "a"}}}),
+    ("cert-manager", {"certificates": {"issuer": NAMED, "edge": {**HOST, "issuer": NAMED}}}),
+    (
+        "cert-manager",
+        {
+            "certificates": {
+                "issuer": {"kind": "vault", "vault": VAULT},
+                "edge": {**HOST, "issuer": {"kind": "acme", "acme": PUBLIC | {"ingressClass": "x"}}},
+            }
+        },
+    ),
+    (
+        "cert-manager",
+        {"certificates": {"edge": {**HOST, "issuer": {"kind": "acme", "acme": PUBLIC | {"gateway": "x"}}}}},
+    ),
+)
+"""Makers of certificates, each with what makes its values matter."""
 
 
 UNSEEN = {
@@ -56,8 +82,12 @@ def test_every_value_has_an_effect(renderer: Renderer) -> None:
     replicas = replace(request_for("replicas"), overrides=single)
     used = {"bridge": {"database": {"own": True}, "redis": {"own": True, "cluster": True}}}
     own = replace(plain, overrides=merge(WHOLE, used))
+    certified = [
+        replace(plain, overrides=merge({"global": {"certificates": {"maker": maker}}}, values))
+        for maker, values in CERTIFIED
+    ]
     # First where most values have an effect: the search for a value's ends with the first that shows it.
-    bases = [whole, plain, external, lasting, less, restored, replicas, own]
+    bases = [whole, plain, external, lasting, less, restored, replicas, own, *certified]
     result = effects(renderer, bases, LEAVES)
     unused = sorted(set(result.unused) - set(UNSEEN))
     assert not unused, "\n".join(unused)

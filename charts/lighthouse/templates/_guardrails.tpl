@@ -5,7 +5,7 @@ namespaces, the registries of their images, the driver's directory.
 
 {{- /* The prefix of objects that have no namespace: two releases of one name must not share them. */ -}}
 {{- define "lighthouse.guardrails.name" -}}
-{{- list .Release.Namespace (include "lighthouse.fullname" .) | uniq | join "-" -}}
+{{- include "lighthouse.clusterName" . -}}
 {{- end -}}
 
 {{- /* Labels of objects that belong to no single component. */ -}}

@@ -43,6 +43,9 @@ initContainers:
       - name: key
         mountPath: /etc/lighthouse/key
         readOnly: true
+      {{- with include "agents.tlsMount" .context | trim }}
+      {{- . | nindent 6 }}
+      {{- end }}
       - name: fuse-tmp
         mountPath: /tmp
 containers:
@@ -97,6 +100,10 @@ volumes:
   value: /etc/lighthouse/key/key
 - name: LIGHTHOUSE_LOG_LEVEL
   value: {{ .context.Values.logLevel }}
+{{- if include "lighthouse.secured" .context }}
+- name: LIGHTHOUSE_BRIDGE_TLS_DIR
+  value: /etc/lighthouse/bridge-tls
+{{- end }}
 {{- end }}
 
 {{- define "agents.fuseEnv" }}
@@ -129,8 +136,17 @@ volumes:
 - name: key
   mountPath: /etc/lighthouse/key
   readOnly: true
+{{- include "agents.tlsMount" .context }}
 - name: tmp
   mountPath: /tmp
+{{- end }}
+
+{{- define "agents.tlsMount" }}
+{{- if include "lighthouse.secured" . }}
+- name: bridge-tls
+  mountPath: /etc/lighthouse/bridge-tls
+  readOnly: true
+{{- end }}
 {{- end }}
 
 {{- define "agents.volumes" }}
@@ -155,6 +171,29 @@ volumes:
     items:
       - key: {{ ternary .name "expert" (empty .context.Values.key.existingSecret) }}
         path: key
+{{- if include "lighthouse.secured" .context }}
+{{- $secret := .context.Values.tls.existingSecret | default (include "lighthouse.agents.tlsSecretName" .context) }}
+- name: bridge-tls
+  projected:
+    defaultMode: 0440
+    sources:
+      - secret:
+          name: {{ $secret | quote }}
+          items:
+            - key: ca.crt
+              path: ca.crt
+      - secret:
+          name: {{ $secret | quote }}
+          {{- if eq .context.Values.global.certificates.maker "existing" }}
+          # Only where the bridge asks for a client's certificate.
+          optional: true
+          {{- end }}
+          items:
+            - key: tls.crt
+              path: tls.crt
+            - key: tls.key
+              path: tls.key
+{{- end }}
 - name: tmp
   emptyDir:
     sizeLimit: {{ .context.Values.tmpSize | toJson }}

@@ -45,18 +45,24 @@ spec:
           containerPort: 8765
         - name: metrics
           containerPort: 8080
+        {{- if include "lighthouse.secured" . }}
+        # In plain text, for kubelet, which has no certificate: it answers probes and nothing else.
+        - name: probes
+          containerPort: 8766
+        {{- end }}
+      {{- $probed := ternary "http" "probes" (empty (include "lighthouse.secured" .)) }}
       startupProbe:
-        httpGet: {path: /health, port: http}
+        httpGet: {path: /health, port: {{ $probed }}}
         periodSeconds: 1
         timeoutSeconds: 2
         failureThreshold: {{ .Values.startupSeconds }}
       livenessProbe:
-        httpGet: {path: /health, port: http}
+        httpGet: {path: /health, port: {{ $probed }}}
         periodSeconds: 10
         timeoutSeconds: 5
         failureThreshold: 3
       readinessProbe:
-        httpGet: {path: /ready, port: http}
+        httpGet: {path: /ready, port: {{ $probed }}}
         periodSeconds: 5
         timeoutSeconds: 3
         failureThreshold: 2
@@ -188,6 +194,12 @@ spec:
   value: {{ .Values.waits.expertSeconds | quote }}
 - name: LIGHTHOUSE_REVIEW_SECONDS
   value: {{ .Values.waits.reviewSeconds | quote }}
+{{- if include "lighthouse.secured" . }}
+- name: LIGHTHOUSE_TLS_DIR
+  value: /etc/lighthouse/tls
+- name: LIGHTHOUSE_TLS_CLIENTS
+  value: {{ .Values.tls.clients }}
+{{- end }}
 - name: LIGHTHOUSE_AUTH_SECRET_FILE
   value: /etc/lighthouse/auth/auth-secret
 - name: LIGHTHOUSE_KEYS_DIR
@@ -234,6 +246,11 @@ spec:
   readOnly: true
 - name: rego-tls
   mountPath: /etc/lighthouse/rego-tls
+  readOnly: true
+{{- end }}
+{{- if include "lighthouse.secured" . }}
+- name: tls
+  mountPath: /etc/lighthouse/tls
   readOnly: true
 {{- end }}
 - name: auth
@@ -311,6 +328,21 @@ spec:
     items:
       - key: ca.crt
         path: ca.crt
+{{- end }}
+{{- if include "lighthouse.secured" . }}
+- name: tls
+  secret:
+    secretName: {{ .Values.tls.existingSecret | default (include "lighthouse.bridge.tlsSecretName" .) | quote }}
+    defaultMode: 0440
+    items:
+      - key: tls.crt
+        path: tls.crt
+      - key: tls.key
+        path: tls.key
+      {{- if eq .Values.tls.clients "verified" }}
+      - key: ca.crt
+        path: ca.crt
+      {{- end }}
 {{- end }}
 - name: auth
   secret:

@@ -44,6 +44,11 @@ templates of every chart of an umbrella into one namespace.
 {{- .Release.Namespace -}}
 {{- end -}}
 
+{{- /* That of what is made for no single component. */ -}}
+{{- define "lighthouse.certificates.namespace" -}}
+{{- .Release.Namespace -}}
+{{- end -}}
+
 {{- define "lighthouse.bridge.namespace" -}}
 {{- .Release.Namespace -}}
 {{- end -}}
@@ -65,9 +70,13 @@ templates of every chart of an umbrella into one namespace.
 {{- $name -}}
 {{- end -}}
 
-{{- /* The bridge's address as agents see it. */ -}}
+{{- /* The bridge's address as agents see it. A name that ends with a dot is in no certificate. */ -}}
 {{- define "lighthouse.bridge.url" -}}
+{{- if include "lighthouse.secured" . -}}
+https://{{ include "lighthouse.bridge.name" . }}.{{ .Release.Namespace }}.svc.{{ trimSuffix "." .Values.global.clusterDomain }}:8765
+{{- else -}}
 http://{{ include "lighthouse.bridge.name" . }}.{{ .Release.Namespace }}.svc.{{ .Values.global.clusterDomain }}:8765
+{{- end -}}
 {{- end -}}
 
 {{- /* Secrets the bridge's chart makes unless existing ones are named. */ -}}
@@ -95,4 +104,37 @@ http://{{ include "lighthouse.bridge.name" . }}.{{ .Release.Namespace }}.svc.{{ 
 
 {{- define "lighthouse.redis.tlsSecretName" -}}
 {{- include "lighthouse.redis.name" . }}-tls
+{{- end -}}
+
+{{- /* Secrets with certificates, whoever makes them. Those of the agents are in their namespace. */ -}}
+{{- define "lighthouse.bridge.tlsSecretName" -}}
+{{- include "lighthouse.bridge.name" . }}-tls
+{{- end -}}
+
+{{- define "lighthouse.agents.tlsSecretName" -}}
+{{- include "lighthouse.agents.name" . }}-tls
+{{- end -}}
+
+{{- define "lighthouse.postgres.tlsSecretName" -}}
+{{- include "lighthouse.postgres.name" . }}-tls
+{{- end -}}
+
+{{- /* That of a client beside the release. Arguments: context, client. */ -}}
+{{- define "lighthouse.client.tlsSecretName" -}}
+{{- include "lighthouse.fullname" .context }}-client-{{ .client }}-tls
+{{- end -}}
+
+{{- /* That of the edge, which Ingress or Gateway names. */ -}}
+{{- define "lighthouse.edge.tlsSecretName" -}}
+{{- include "lighthouse.fullname" . }}-edge-tls
+{{- end -}}
+
+{{- /* The chart's own authority, whose key no pod sees. */ -}}
+{{- define "lighthouse.authoritySecretName" -}}
+{{- include "lighthouse.fullname" . }}-authority
+{{- end -}}
+
+{{- /* The prefix of objects that two releases of one name in two namespaces must not share. */ -}}
+{{- define "lighthouse.clusterName" -}}
+{{- list .Release.Namespace (include "lighthouse.fullname" .) | uniq | join "-" -}}
 {{- end -}}

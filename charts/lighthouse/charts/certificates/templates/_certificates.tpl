@@ -1,0 +1,88 @@
+{{- /*
+Which certificates a release needs, and from whom. The umbrella makes them (templates/certificates.yaml), since only
+it knows which components a release has.
+*/ -}}
+
+{{- /* Labels of an object. Arguments: context (the umbrella's), component. */ -}}
+{{- define "certificates.labels" -}}
+{{- include "lighthouse.labels" (dict "context" (index .context.Subcharts .component) "component" .component) -}}
+{{- end -}}
+
+{{- /* All certificates as JSON, each with its Secret, the names that clients use, and what it is for.
+       Arguments: the umbrella's context. */ -}}
+{{- define "certificates.wanted" -}}
+{{- $values := .Subcharts.certificates.Values -}}
+{{- $here := .Release.Namespace -}}
+{{- $server := list "digital signature" "server auth" -}}
+{{- $client := list "digital signature" "client auth" -}}
+{{- $wanted := list -}}
+
+{{- if hasKey .Subcharts "bridge" -}}
+{{- $name := include "lighthouse.bridge.name" . -}}
+{{- $names := include "lighthouse.serviceNames" (dict "context" . "service" $name "namespace" $here) | fromJsonArray -}}
+{{- $names = concat $names (list "localhost") $values.names | uniq -}}
+{{- $addresses := prepend $values.addresses "127.0.0.1" | uniq -}}
+{{- $wanted = append $wanted (dict "component" "bridge" "name" $name "secret" (include "lighthouse.bridge.tlsSecretName" .) "namespace" $here "names" $names "addresses" $addresses "usages" $server) -}}
+{{- end -}}
+
+{{- if hasKey .Subcharts "agents" -}}
+{{- $name := include "lighthouse.agents.name" . -}}
+{{- $namespace := include "lighthouse.agents.namespace" . -}}
+{{- $names := list (printf "%s.%s" $name $namespace) -}}
+{{- $wanted = append $wanted (dict "component" "agents" "name" $name "secret" (include "lighthouse.agents.tlsSecretName" .) "namespace" $namespace "names" $names "usages" $client) -}}
+{{- end -}}
+
+{{- range $values.clients -}}
+{{- $name := printf "%s-client-%s" (include "lighthouse.fullname" $) . -}}
+{{- $secret := include "lighthouse.client.tlsSecretName" (dict "context" $ "client" .) -}}
+{{- $names := list (printf "%s.%s" $name $here) -}}
+{{- $wanted = append $wanted (dict "component" "certificates" "name" $name "secret" $secret "namespace" $here "names" $names "usages" $client) -}}
+{{- end -}}
+
+{{- with $values.edge.hosts -}}
+{{- $name := printf "%s-edge" (include "lighthouse.fullname" $) -}}
+{{- $wanted = append $wanted (dict "component" "certificates" "isEdge" true "name" $name "secret" (include "lighthouse.edge.tlsSecretName" $) "namespace" $here "names" . "usages" $server) -}}
+{{- end -}}
+{{- toJson $wanted -}}
+{{- end -}}
+
+{{- /* Those that only cert-manager makes, as JSON: without it Redis has one of its own, and CloudNativePG makes
+       PostgreSQL's. Arguments: the umbrella's context. */ -}}
+{{- define "certificates.ofStores" -}}
+{{- $here := .Release.Namespace -}}
+{{- $wanted := list -}}
+{{- if and (hasKey .Subcharts "redis") (not .Values.redis.tls.existingSecret) -}}
+{{- $name := include "lighthouse.redis.name" . -}}
+{{- $names := include "lighthouse.serviceNames" (dict "context" . "service" $name "namespace" $here) | fromJsonArray -}}
+{{- $names = concat (list (printf "*.%s" (include "redis.domain" .Subcharts.redis))) $names (list "localhost") -}}
+{{- /* Nodes are each other's clients. */ -}}
+{{- $usages := list "digital signature" "server auth" "client auth" -}}
+{{- $wanted = append $wanted (dict "component" "redis" "name" $name "secret" (include "lighthouse.redis.tlsSecretName" .) "namespace" $here "names" $names "addresses" (list "127.0.0.1") "usages" $usages) -}}
+{{- end -}}
+{{- toJson $wanted -}}
+{{- end -}}
+
+{{- /* The issuerRef of a certificate. Arguments: context (the umbrella's), isEdge. */ -}}
+{{- define "certificates.issuer" -}}
+{{- $values := .context.Subcharts.certificates.Values -}}
+{{- $issuer := ternary $values.edge.issuer $values.issuer (and .isEdge (ne $values.edge.issuer.kind "same")) -}}
+{{- if eq $issuer.kind "existing" -}}
+name: {{ $issuer.existing.name | quote }}
+kind: {{ $issuer.existing.kind | quote }}
+group: {{ $issuer.existing.group | quote }}
+{{- else if eq $issuer.kind "acme" -}}
+name: {{ include "lighthouse.fullname" .context }}-edge
+kind: Issuer
+group: cert-manager.io
+{{- else -}}
+name: {{ include "certificates.issuerName" .context }}
+kind: ClusterIssuer
+group: cert-manager.io
+{{- end -}}
+{{- end -}}
+
+{{- /* The ClusterIssuer that the chart makes. Agents are in another namespace than the bridge, and an Issuer in each
+       would need the authority's key in both. Arguments: the umbrella's context. */ -}}
+{{- define "certificates.issuerName" -}}
+{{- include "lighthouse.clusterName" . }}-{{ ternary "vault" "authority" (eq .Subcharts.certificates.Values.issuer.kind "vault") }}
+{{- end -}}
