@@ -116,6 +116,8 @@ def test_production(nodes: int, part: str) -> None:
         cluster, _ = local.start(steps, lifecycle.nodes_of(nodes))
         if part in {"", "postgres"}:
             operator_installs.install_local(steps, cluster, local.programs(steps))
+        elif part == "certificates":
+            operator_installs.install_cert_manager(steps, cluster, local.programs(steps))
     folder = str((PRODUCTION / part).relative_to(ROOT))
     raise SystemExit(proofs.pytest([folder, PATIENT], helm=cluster.tools, helm3=helm_3, live=True))
 

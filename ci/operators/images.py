@@ -36,11 +36,18 @@ class LocalImages:
         return [*self.cert_manager.values(), *others, self.postgresql, self.versitygw]
 
 
+def cert_manager(steps: Steps) -> dict[str, Image]:
+    """The images of cert-manager alone, by their roles."""
+    (tool,) = (tool for tool in OPERATOR_TOOLS if tool.name == "cert-manager")
+    programs = go_tool(tool, steps)
+    return {role: _cert_manager(steps, programs, role) for role in CERT_MANAGER_ROLES}
+
+
 def build(steps: Steps, base: Image) -> LocalImages:
     """Build the programs and the images, or take them from the cache."""
     programs = {tool.name: go_tool(tool, steps) for tool in (*OPERATOR_TOOLS, VERSITYGW)}
     return LocalImages(
-        {role: _cert_manager(steps, programs["cert-manager"], role) for role in CERT_MANAGER_ROLES},
+        cert_manager(steps),
         _cloudnative_pg(steps, programs["cloudnative-pg"] / "manager"),
         program_image(steps, "plugin-barman-cloud", programs["barman-plugin"] / "manager"),
         _barman_sidecar(steps, base, programs["barman-plugin"]),

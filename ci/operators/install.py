@@ -33,25 +33,37 @@ WEBHOOK_SECONDS = 90.0
 def install_local(steps: Steps, cluster: Cluster, programs: Path) -> images.LocalImages:
     """Install on the local cluster with images built here; `programs` holds containerd's ctr."""
     built = images.build(steps, base_image(steps))
-    with steps.step("load the operators' images into the nodes") as step:
-        loaded = [
-            import_into(programs / "ctr", nodes.socket(node), built.all()) for node in lifecycle.current()
-        ]
-        step.note(f"{sum(loaded)} new")
+    _load(steps, programs, built.all())
     references = manifests.Images(
         built.cloudnative_pg.reference, built.barman_plugin.reference, built.barman_sidecar.reference
     )
-    arguments = [
-        word for role, image in built.cert_manager.items() for word in _cert_manager_image(role, image)
-    ]
-    _install(steps, cluster, references, arguments)
+    _install(steps, cluster, references, _cert_manager_images(built.cert_manager))
     return built
+
+
+def install_cert_manager(steps: Steps, cluster: Cluster, programs: Path) -> None:
+    """Install cert-manager alone on the local cluster."""
+    built = images.cert_manager(steps)
+    _load(steps, programs, list(built.values()))
+    with steps.step(f"cert-manager {TOOLS['cert-manager'].version}"):
+        _install_cert_manager(cluster, _cert_manager_images(built))
+
+
+def _load(steps: Steps, programs: Path, built: list[Image]) -> None:
+    with steps.step("load the operators' images into the nodes") as step:
+        loaded = [import_into(programs / "ctr", nodes.socket(node), built) for node in lifecycle.current()]
+        step.note(f"{sum(loaded)} new")
 
 
 def install_published(steps: Steps, cluster: Cluster) -> None:
     """Install with the images that the projects publish, from the same manifests."""
     versions = (TOOLS["cloudnative-pg"].version, TOOLS["barman-plugin"].version)
     _install(steps, cluster, manifests.published(*versions), [])
+
+
+def _cert_manager_images(built: dict[str, Image]) -> list[str]:
+    """helm arguments for all of them."""
+    return [word for role, image in built.items() for word in _cert_manager_image(role, image)]
 
 
 def _cert_manager_image(role: str, image: Image) -> list[str]:

@@ -115,10 +115,6 @@ http://{{ include "lighthouse.bridge.name" . }}.{{ .Release.Namespace }}.svc.{{ 
 {{- include "lighthouse.agents.name" . }}-tls
 {{- end -}}
 
-{{- define "lighthouse.postgres.tlsSecretName" -}}
-{{- include "lighthouse.postgres.name" . }}-tls
-{{- end -}}
-
 {{- /* That of a client beside the release. Arguments: context, client. */ -}}
 {{- define "lighthouse.client.tlsSecretName" -}}
 {{- include "lighthouse.fullname" .context }}-client-{{ .client }}-tls

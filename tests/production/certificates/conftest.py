@@ -1,0 +1,181 @@
+"""Fixtures of the certificates' tests: releases with each maker, and a client beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ci import images as image_builds
+from ci.console import Failure, Steps
+from ci.release import Cluster, install, local_values
+from ci.settings import KUBECONFIG, NAMESPACE, RELEASE
+from ci.toolchain import helm_and_kubectl
+from tests.live.support import AGENTS, Container, applied, component, eventually, pods
+from tests.production.certificates.programs import FILES, HOST, KEY, SEE
+from tests.production.reports import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CLIENT = "probe"
+NAME = "certificates-client"
+COMPONENTS = ((NAMESPACE, "bridge"), (AGENTS, "agents"))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """The local cluster."""
+    if not KUBECONFIG.exists():
+        pytest.fail("No cluster runs: run 'make test-production PART=certificates'.", pytrace=False)
+    return Cluster(helm_and_kubectl(Steps(quiet=True)), KUBECONFIG)
+
+
+@dataclass
+class Release:
+    """A release whose maker of certificates changes."""
+
+    cluster: Cluster
+    images: list[image_builds.Image]
+    folder: Path
+
+    def upgrade(self, maker: str, **values: Any) -> None:
+        """Install or upgrade with a maker."""
+        content = {
+            "global": {"certificates": {"maker": maker}},
+            "certificates": {"clients": [CLIENT], **values.pop("certificates", {})},
+            "guardrails": {"registries": ["localhost"]},
+            **values,
+        }
+        path = self.folder / "values.json"
+        path.write_text(json.dumps(content))
+        install(self.cluster, RELEASE, NAMESPACE, [*local_values(self.images), "--values", str(path)])
+
+    def identities(self) -> dict[str, int]:
+        """Every pod of bridge and agents with the restarts of its containers."""
+        found = {}
+        for namespace, name in COMPONENTS:
+            for pod in pods(self.cluster, namespace, component(name)):
+                status = pod["status"]
+                states = [*status.get("initContainerStatuses", []), *status["containerStatuses"]]
+                found[pod["metadata"]["uid"]] = sum(state["restartCount"] for state in states)
+        return found
+
+    def renew(self, namespace: str, name: str) -> None:
+        """Ask cert-manager for a new certificate before its time, as cmctl does."""
+        conditions = [
+            condition
+            for condition in self.cluster.get("certificate", name, "-n", namespace)["status"]["conditions"]
+            if condition["type"] != "Issuing"
+        ]
+        now = datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        asked = {
+            "type": "Issuing",
+            "status": "True",
+            "reason": "ManuallyTriggered",
+            "message": "The tests ask for it.",
+            "lastTransitionTime": now,
+        }
+        before = self.revision(namespace, name)
+        patch = json.dumps({"status": {"conditions": [*conditions, asked]}})
+        words = ["patch", "certificate", name, "-n", namespace, "--subresource=status", "--type=merge"]
+        self.cluster.kubectl(*words, "--patch", patch)
+        eventually(lambda: self.revision(namespace, name) > before, 60, f"cert-manager renews {name}")
+
+    def revision(self, namespace: str, name: str) -> int:
+        """How often a certificate was made."""
+        return int(self.cluster.get("certificate", name, "-n", namespace)["status"].get("revision", 0))
+
+
+@pytest.fixture(scope="session")
+def release(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """The chart with certificates of its own authority."""
+    steps = Steps(quiet=True)
+    base = image_builds.base_image(steps)
+    images = [image_builds.product_image(steps, name, base) for name in image_builds.PRODUCT]
+    # An authority from an earlier run would be taken over.
+    with contextlib.suppress(Failure):
+        cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", "--ignore-not-found")
+    made = Release(cluster, images, tmp_path_factory.mktemp("certificates"))
+    made.upgrade("own")
+    return made
+
+
+@pytest.fixture(scope="session")
+def client(release: Release) -> Iterator[Container]:
+    """A pod that may use the bridge, with the operators' key and a certificate."""
+    image = next(image.reference for image in release.images if "/agent:" in image.reference)
+    folders = {"key": KEY.rpartition("/")[0], "tls": FILES, "tmp": "/tmp"}
+    keys = {"secretName": f"{RELEASE}-bridge-keys", "items": [{"key": "operator", "path": "key"}]}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": NAME,
+            "namespace": NAMESPACE,
+            "labels": {"lighthouse.dev/access-bridge": "true"},
+        },
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "runAsGroup": 65532,
+                "fsGroup": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": "client",
+                    "image": image,
+                    "command": ["sleep", "infinity"],
+                    "env": [
+                        {"name": "LIGHTHOUSE_BRIDGE_URL", "value": f"https://{HOST}:8765"},
+                        {"name": "LIGHTHOUSE_BRIDGE_TLS_DIR", "value": FILES},
+                        {"name": "LIGHTHOUSE_AGENT_ID", "value": NAME},
+                    ],
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "readOnlyRootFilesystem": True,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                    "volumeMounts": [{"name": name, "mountPath": path} for name, path in folders.items()],
+                }
+            ],
+            "volumes": [
+                {"name": "key", "secret": {**keys, "defaultMode": 0o440}},
+                {
+                    "name": "tls",
+                    "secret": {"secretName": f"{RELEASE}-client-{CLIENT}-tls", "defaultMode": 0o440},
+                },
+                {"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}},
+            ],
+        },
+    }
+    with applied(release.cluster, pod):
+        release.cluster.kubectl(
+            "wait", "--for=condition=Ready", f"pod/{NAME}", "-n", NAMESPACE, "--timeout=60s"
+        )
+        yield Container(release.cluster, NAMESPACE, NAME, "client")
+
+
+def shown(client: Container) -> str:
+    """The serial number of the bridge's certificate; empty while client and bridge do not know each other."""
+    done = client.run("/opt/lighthouse/bin/python", "-c", SEE, HOST, "8765", FILES)
+    if done.returncode:
+        return ""
+    serial, version = json.loads(done.stdout)
+    assert version == "TLSv1.3"
+    return str(serial)
+
+
+@pytest.fixture(scope="session")
+def report() -> Report:
+    """The table of events."""
+    return Report("certificates")
