@@ -26,7 +26,16 @@ CASES = ROOT / "tests" / "chart" / "alerts"
 METRICS = ROOT / "docs" / "metrics.md"
 KINDS = ("fires", "is silent", "without series")
 WATCHED: dict[str, Any] = {
-    "monitoring": {"podMonitors": "always", "rules": "always"},
+    "monitoring": {"podMonitors": "always", "rules": "always", "certManager": True},
+    "networkPolicies": {
+        "apiServer": {"peers": [{"ipBlock": {"cidr": "172.18.0.2/32"}}]},
+        "objectStore": {"peers": [{"ipBlock": {"cidr": "203.0.113.10/32"}}]},
+    },
+    "postgres": {
+        "enabled": True,
+        "backup": {"enabled": True, "destinationPath": "s3://backups/postgres"},
+        "podMonitor": {"enabled": True},
+    },
     "redis": {"enabled": True, "monitoring": {"podMonitor": "always", "rules": "always"}},
 }
 """Values with which every rule is rendered."""

@@ -39,7 +39,13 @@ def profiles() -> dict[str, tuple[Path, ...]]:
 WHOLE: dict[str, Any] = {
     "istio": {"enabled": True},
     "redis": {"enabled": True, "monitoring": {"podMonitor": "always", "rules": "always"}},
-    "monitoring": {"podMonitors": "always", "rules": "always", "scrapeConfig": True},
+    "monitoring": {
+        "podMonitors": "always",
+        "rules": "always",
+        "scrapeConfig": True,
+        "certManager": True,
+        "dashboards": {"enabled": True},
+    },
     "networkPolicies": {
         "apiServer": {"peers": [{"ipBlock": {"cidr": "172.18.0.2/32"}}]},
         "objectStore": {"peers": [{"ipBlock": {"cidr": "203.0.113.10/32"}}]},

@@ -24,6 +24,7 @@ ADMITTED: tuple[dict[str, Any], ...] = (
     WATCHED,
     {"monitoring": {"enabled": False}},
     {"monitoring": {"rules": "always", "clusterMetrics": False}},
+    {"monitoring": {"dashboards": {"enabled": True, "annotations": {"grafana_folder": None}}}},
     WATCHED | {"agents": {"experts": {"security": {"replicas": 0}, "architecture": {"replicas": 0}}}},
     WATCHED | {"agents": {"enabled": False}, "bridge": {"enabled": False}},
     WATCHED | {"fuse-csi": {"enabled": False}},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from ci.chart.site import OPERATED
 from lighthouse_harness.alerts import alert_thresholds, alerts
 from lighthouse_harness.manifests import merge
 
@@ -24,6 +25,14 @@ FILES = CHART / "charts" / "monitoring" / "files"
 OURS = {"lighthouse-bridge", "lighthouse-agents", "lighthouse-fuse-csi"}
 PROMETHEUS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 SCRAPING = {"networkPolicies": {"monitoring": [PROMETHEUS]}}
+WATCHED = merge(
+    {
+        "postgres": WHOLE["postgres"],
+        "networkPolicies": WHOLE["networkPolicies"],
+        "monitoring": {"rules": "always", "certManager": True},
+    },
+    SCRAPING,
+)
 APIS = ("monitoring.coreos.com/v1/PodMonitor", "monitoring.coreos.com/v1/PrometheusRule")
 
 
@@ -160,19 +169,23 @@ def test_each_alert_compares_with_the_threshold_of_its_name_and_has_a_runbook(re
             {"BridgeDown", "BridgesMissing", "ValidationSlow", "SecurityViolations", "ExpertsMissing"},
         ),
         ({"monitoring": {"clusterMetrics": False}}, {"ContainerMemoryHigh", "ContainerRestarting"}),
+        ({"monitoring": {"certManager": False}}, {"CertificateExpiring", "CertificateNotReady"}),
+        ({"postgres": {"enabled": False}}, {"PostgresDown", "PostgresFailover", "PostgresBackupOld"}),
+        ({"postgres": {"podMonitor": {"enabled": False}}}, {"PostgresDown", "PostgresArchiveFailing"}),
+        ({"postgres": {"backup": {"enabled": False}}}, {"PostgresArchiveFailing", "PostgresArchiveWaiting", "PostgresBackupOld"}),
     ],
 )  # fmt: skip
 def test_there_is_no_alert_about_what_is_not_installed(
     values: dict[str, Any], gone: set[str], renderer: Renderer
 ) -> None:
-    everything = {alert.name for alert in alerts(rendered(renderer, SCRAPING))}
-    left = {alert.name for alert in alerts(rendered(renderer, merge(SCRAPING, values)))}
+    everything = {alert.name for alert in alerts(rendered(renderer, WATCHED, OPERATED))}
+    left = {alert.name for alert in alerts(rendered(renderer, merge(WATCHED, values), OPERATED))}
     assert gone <= everything
     assert gone & left == set()
     assert left < everything
     unreplaced = [
         f"{item.name}: {rule['expr']}"
-        for item in rules(rendered(renderer, merge(SCRAPING, values)))
+        for item in rules(rendered(renderer, merge(WATCHED, values), OPERATED))
         for group in item.at("spec.groups")
         for rule in group["rules"]
         if "$" in rule["expr"]
@@ -209,7 +222,7 @@ def test_as_many_pods_are_missed_as_the_values_ask_for(
 def test_rules_about_one_component_are_in_its_namespace(renderer: Renderer) -> None:
     found = {
         item.name.removeprefix("lighthouse-monitoring-"): item.namespace
-        for item in rules(rendered(renderer, SCRAPING))
+        for item in rules(rendered(renderer, WATCHED, OPERATED))
     }
     assert found == {
         "objectives": "lighthouse",
@@ -218,5 +231,7 @@ def test_rules_about_one_component_are_in_its_namespace(renderer: Renderer) -> N
         "security": "lighthouse",
         "agents": "lighthouse-agents",
         "driver": "lighthouse-fuse-csi",
+        "postgres": "lighthouse",
+        "certificates": "lighthouse",
         "capacity": "lighthouse",
     }

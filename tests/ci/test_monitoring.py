@@ -11,8 +11,10 @@ from click.testing import CliRunner
 
 from ci import toolchain
 from ci.console import Steps
+from ci.monitoring import boards
 from ci.monitoring import rules as chart_rules
 from ci.monitoring.__main__ import main
+from ci.monitoring.dashboards import documents
 from ci.monitoring.queries import departures, elsewhere, exposed, selected
 from lighthouse_harness.alerts import Alert
 
@@ -40,10 +42,11 @@ def changed(rules: Rules, name: str, **fields: Any) -> Rules:
     )
 
 
-def test_nothing_is_missing_and_the_counts_are_one_line(rules: Rules) -> None:
+def test_nothing_is_missing_and_the_counts_are_a_line_each(rules: Rules) -> None:
     assert list(chart_rules.problems(rules)) == []
     done = CliRunner().invoke(main, ["check"])
-    assert (done.exit_code, done.output) == (0, chart_rules.summary(rules) + "\n")
+    counts = (chart_rules.summary(rules), boards.summary(documents()))
+    assert (done.exit_code, done.output) == (0, "".join(f"{line}\n" for line in counts))
     assert f"{len(rules.alerts)} alerts" in done.output
     assert len(rules.alerts) > 40
 
@@ -123,9 +126,11 @@ def test_queries_of_what_is_exposed_pass(query: str) -> None:
     assert selected(query)
 
 
-def test_what_others_expose_is_read_by_rules(rules: Rules) -> None:
+def test_what_others_expose_is_read_by_rules_or_dashboards(rules: Rules) -> None:
     """A list that grows beyond its use would excuse misspelt names."""
-    used = {selector.name for _, query in rules.queries() for selector in selected(query)}
+    shown = [boards.given(query) for panel in boards.panels(documents()) for query in panel.queries]
+    asked = [*shown, *(query for _, query in rules.queries())]
+    used = {selector.name for query in asked for selector in selected(query)}
     assert sorted(elsewhere().keys() - used) == []
     assert elsewhere().keys() & exposed().keys() == set()
 

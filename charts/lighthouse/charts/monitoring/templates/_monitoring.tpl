@@ -48,6 +48,11 @@ components a release has.
 {{- $_ := set $words "recorded" (printf `namespace=%q,release=%q` .Release.Namespace .Release.Name) -}}
 {{- $_ := set $words "recordedOfAgents" (printf `namespace=%q,release=%q` (include "lighthouse.agents.namespace" .) .Release.Name) -}}
 {{- $_ := set $words "ours" (printf `namespace=~"%s",pod=~"(%s)-.+"` ($namespaces | uniq | join "|") ($pods | join "|")) -}}
+{{- $_ := set $words "namespaces" (append $namespaces .Release.Namespace | uniq | join "|") -}}
+{{- with .Subcharts.postgres -}}
+{{- $_ := set $words "postgres" (include "monitoring.pods" (dict "context" $ "component" "postgres")) -}}
+{{- $_ := set $words "postgresInstances" .Values.instances -}}
+{{- end -}}
 {{- if hasKey .Subcharts "bridge" -}}
 {{- $_ := set $words "bridges" (include "monitoring.bridges" . | int) -}}
 {{- end -}}
@@ -72,9 +77,18 @@ components a release has.
 {{- define "monitoring.needed" -}}
 {{- $own := .context.Subcharts.monitoring.Values -}}
 {{- $there := true -}}
-{{- range .rule.needs -}}
+{{- range $need := .rule.needs -}}
 {{- if eq . "cluster" -}}
 {{- $there = and $there $own.clusterMetrics -}}
+{{- else if eq . "cert-manager" -}}
+{{- $there = and $there $own.certManager -}}
+{{- else if or (eq . "database") (eq . "backup") -}}
+{{- /* Nothing is seen of instances that nobody scrapes. */ -}}
+{{- $seen := false -}}
+{{- with $.context.Subcharts.postgres -}}
+{{- $seen = and .Values.podMonitor.enabled (or (eq $need "database") .Values.backup.enabled) -}}
+{{- end -}}
+{{- $there = and $there $seen -}}
 {{- else if eq . "experts" -}}
 {{- $there = and $there (hasKey $.context.Subcharts "agents") (gt (include "monitoring.experts" $.context | int) 0) -}}
 {{- else -}}
@@ -109,6 +123,22 @@ needed
 {{- end -}}
 {{- end -}}
 {{- toYaml $rules -}}
+{{- end -}}
+
+{{- /* A dashboard with the values of its thresholds. Arguments: context (the umbrella's), name. */ -}}
+{{- define "monitoring.dashboard" -}}
+{{- $own := .context.Subcharts.monitoring -}}
+{{- $text := $own.Files.Get (printf "files/dashboards/%s.json" .name) -}}
+{{- $limits := dict "monitoring.thresholds" $own.Values.thresholds -}}
+{{- with .context.Subcharts.redis -}}
+{{- $_ := set $limits "redis.monitoring.thresholds" .Values.monitoring.thresholds -}}
+{{- end -}}
+{{- range $path, $values := $limits -}}
+{{- range $name, $limit := $values -}}
+{{- $text = $text | replace (printf `"@%s.%s@"` $path $name) (toJson $limit) -}}
+{{- end -}}
+{{- end -}}
+{{- $text -}}
 {{- end -}}
 
 {{- /* One job of a plain scrape config. Arguments: context (the umbrella's), component, ports. */ -}}
