@@ -14,5 +14,7 @@ OPERATED = (
     "cert-manager.io/v1/Certificate",
     "security.istio.io/v1/AuthorizationPolicy",
     "security.istio.io/v1/PeerAuthentication",
+    "traefik.io/v1alpha1/Middleware",
+    "gateway.networking.k8s.io/v1/HTTPRoute",
 )
 """APIs of operators that some values need of a cluster."""

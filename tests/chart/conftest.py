@@ -46,7 +46,12 @@ WHOLE: dict[str, Any] = {
         "certManager": True,
         "dashboards": {"enabled": True},
     },
+    "edge": {"enabled": True, "hosts": ["lighthouse.example.com"]},
+    "bridge": {"trustedProxies": ["10.244.0.0/16"]},
     "networkPolicies": {
+        "edge": [
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-controller"}}}
+        ],
         "apiServer": {"peers": [{"ipBlock": {"cidr": "172.18.0.2/32"}}]},
         "objectStore": {"peers": [{"ipBlock": {"cidr": "203.0.113.10/32"}}]},
     },

@@ -169,6 +169,13 @@ ACME: dict[str, Any] = {
         }
     },
 }
+EDGE: dict[str, Any] = {
+    "edge": {"enabled": True, "hosts": ["lighthouse.example.com"]},
+    "bridge": {"trustedProxies": ["10.244.0.0/16"]},
+    "networkPolicies": {
+        "edge": [named("ingress-controller", **{"app.kubernetes.io/name": "ingress-controller"})]
+    },
+}
 # The API server may be on the pod's own node.
 OPERATOR = {"postgres-operator": ["cnpg-system/operator"], "api-server": ["api-server", "node"]}
 SCENARIOS = {
@@ -211,6 +218,7 @@ SCENARIOS = {
         store_ports=(7070,),
     ),
     "ACME through an ingress": Scenario(OPENING | ACME, PEERS),
+    "with an edge": Scenario(EDGE, {"edge": ["ingress-controller/controller"]}),
     "without driver": Scenario({"fuse-csi": {"enabled": False}}),
     "bridge alone": Scenario({"fuse-csi": {"enabled": False}, "agents": {"enabled": False}}),
     "with Redis": Scenario(OPENING | {"redis": {"enabled": True}}, PEERS),

@@ -100,6 +100,24 @@ ADMITTED: tuple[dict[str, Any], ...] = (
         "fuse-csi": {"enabled": False},
     },
 )
+EDGE_ADMITTED: tuple[dict[str, Any], ...] = (
+    {"traefik": {"entryPoints": {"http": ""}}},
+    {"kind": "gateway"},
+    {"kind": "gateway", "tls": {"issuer": {"kind": "Issuer", "name": "own"}}},
+    {"kind": "gateway", "gateway": {"name": "shared", "listeners": {"http": ""}}},
+)
+EDGE_REFUSED: tuple[dict[str, Any], ...] = (
+    {"hosts": []},
+    {"kind": "gateway", "controller": "haproxy"},
+    {"kind": "gateway", "gateway": {"name": "shared"}, "tls": {"issuer": {"name": "letsencrypt"}}},
+    {"kind": "gateway", "gateway": {"namespace": "gateways"}},
+)
+EDGE_WITHOUT: tuple[dict[str, Any], ...] = (
+    {"bridge": {"trustedProxies": []}},
+    {"networkPolicies": {"edge": []}},
+    {"bridge": {"enabled": False}, "agents": {"enabled": False}},
+    {"global": {"certificates": {"maker": "own"}}},
+)
 CERTIFICATES = ("serverTLSSecret", "serverCASecret", "replicationTLSSecret", "clientCASecret")
 POSTGRES_ADMITTED: tuple[dict[str, Any], ...] = (
     {},
@@ -244,13 +262,21 @@ def _requests() -> list[Request]:
         for values in (*POSTGRES_ADMITTED, *POSTGRES_REFUSED)
     ]
     cases += [
-        replace(plain, overrides=_merged(WHOLE | {"bridge": USED}, values))
+        replace(plain, overrides=_merged(_merged(WHOLE, {"bridge": USED}), values))
         for values in (*OWN_ADMITTED, *OWN_REFUSED)
     ]
+    edges = [_merged(WHOLE, {"edge": values}) for values in (*EDGE_ADMITTED, *EDGE_REFUSED)]
+    edges += [_merged(WHOLE, values) for values in EDGE_WITHOUT]
+    cases += [replace(plain, overrides=values) for values in edges]
     mesh = {"istio": {"enabled": True}}
     cases += [
         replace(plain, overrides=values, api_versions=())
-        for values in (WHOLE | {"istio": {}}, mesh, _made_by("cert-manager"))
+        for values in (
+            WHOLE | {"istio": {}, "edge": {}},
+            mesh,
+            WHOLE | {"istio": {}},
+            _made_by("cert-manager"),
+        )
     ]
     cases += [
         replace(

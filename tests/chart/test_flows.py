@@ -24,6 +24,7 @@ from .conftest import CHART, helm_majors, shipped_profiles
 from .flow_scenarios import (
     ACME,
     COMPONENTS,
+    EDGE,
     EXTERNAL,
     OPENING,
     OPERATOR,
@@ -75,10 +76,13 @@ def test_exactly_the_table_is_open_in_every_profile(
         if profile in shipped_profiles():
             stores = ("database", "redis")
             external = {"bridge": {name: {"own": render.values["bridge"][name]["own"]} for name in stores}}
-        enabled = {name: {**external.get(name, {}), "enabled": name in here} for name in COMPONENTS}
+        enabled = {
+            name: {**external.get(name, {}), "enabled": name in here} for name in (*COMPONENTS, "edge")
+        }
         policies = render.values["networkPolicies"]
         peers = {
             **({"monitoring": ["monitoring/prometheus"]} if policies["monitoring"] else {}),
+            **({"edge": ["ingress-controller/controller"]} if policies["edge"] else {}),
             **(OPERATOR if policies["apiServer"]["peers"] else {}),
         }
         scenario = Scenario({**external, **enabled}, SITE_PEERS if profile in shipped_profiles() else peers)
@@ -221,7 +225,9 @@ def test_every_pod_is_isolated_by_the_policy_of_its_component(plain: Network) ->
 def test_each_rule_stands_under_its_arrow(major: int) -> None:
     program = helms()[f"helm{major}"]
     assert program
-    elsewhere = merge(merge(merge(OPENING, EXTERNAL), WITH_REDIS), POSTGRES)
+    elsewhere: dict[str, Any] = {}
+    for values in (OPENING, EXTERNAL, WITH_REDIS, POSTGRES, EDGE):
+        elsewhere = merge(elsewhere, values)
     apis = [word for api in OPERATED for word in ("--api-versions", api)]
     text = "".join(
         helm(program, "template", "lighthouse", CHART, "--kube-version", "1.33.0", *apis, values=values)

@@ -86,8 +86,17 @@ def test_every_value_has_an_effect(renderer: Renderer) -> None:
         replace(plain, overrides=merge({"global": {"certificates": {"maker": maker}}}, values))
         for maker, values in CERTIFIED
     ]
+    edges = [
+        replace(plain, overrides=merge(WHOLE, {"edge": edge}))
+        for edge in (
+            {"controller": "haproxy"},
+            {"tls": {"issuer": {"name": "letsencrypt"}}},
+            {"kind": "gateway"},
+            {"kind": "gateway", "gateway": {"name": "shared", "namespace": "gateways"}},
+        )
+    ]
     # First where most values have an effect: the search for a value's ends with the first that shows it.
-    bases = [whole, plain, external, lasting, less, restored, replicas, own, *certified]
+    bases = [whole, plain, external, lasting, less, restored, replicas, own, *edges, *certified]
     result = effects(renderer, bases, LEAVES)
     unused = sorted(set(result.unused) - set(UNSEEN))
     assert not unused, "\n".join(unused)

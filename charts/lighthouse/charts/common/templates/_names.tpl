@@ -120,11 +120,6 @@ http://{{ include "lighthouse.bridge.name" . }}.{{ .Release.Namespace }}.svc.{{ 
 {{- include "lighthouse.fullname" .context }}-client-{{ .client }}-tls
 {{- end -}}
 
-{{- /* That of the edge, which Ingress or Gateway names. */ -}}
-{{- define "lighthouse.edge.tlsSecretName" -}}
-{{- include "lighthouse.fullname" . }}-edge-tls
-{{- end -}}
-
 {{- /* The chart's own authority, whose key no pod sees. */ -}}
 {{- define "lighthouse.authoritySecretName" -}}
 {{- include "lighthouse.fullname" . }}-authority
@@ -133,4 +128,17 @@ http://{{ include "lighthouse.bridge.name" . }}.{{ .Release.Namespace }}.svc.{{ 
 {{- /* The prefix of objects that two releases of one name in two namespaces must not share. */ -}}
 {{- define "lighthouse.clusterName" -}}
 {{- list .Release.Namespace (include "lighthouse.fullname" .) | uniq | join "-" -}}
+{{- end -}}
+
+{{- define "lighthouse.edge.name" -}}
+{{- include "lighthouse.fullname" . }}-edge
+{{- end -}}
+
+{{- define "lighthouse.edge.namespace" -}}
+{{- .Release.Namespace -}}
+{{- end -}}
+
+{{- /* The certificate that clients see, unless an existing Secret is named. */ -}}
+{{- define "lighthouse.edge.tlsSecretName" -}}
+{{- include "lighthouse.edge.name" . }}-tls
 {{- end -}}
