@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KINDS = ("component", "label", "peers")
-PARTY_FIELDS = {*KINDS, "namespacesOf", "operatedBy", "what"}
+PARTY_FIELDS = {*KINDS, "hookWith", "namespacesOf", "operatedBy", "what"}
 FLOW_FIELDS = {"from", "to", "port", "protocol", "why"}
 OPTIONAL_FIELDS = {"when"}
 PROTOCOLS = {"TCP", "UDP", "SCTP"}
@@ -79,6 +79,8 @@ def _party(name: str, fields: Mapping[str, Any]) -> Party:
         raise ValuesError(
             f"the party {name} has operatedBy without a component; name the component or drop it."
         )
+    if fields.get("hookWith") and not label:
+        raise ValuesError(f"the party {name} has hookWith without a label; give its pods one or drop it.")
     return Party(name, fields["what"], component, label, fields.get("peers", ""), namespaces, operated_by)
 
 

@@ -44,6 +44,16 @@ denied
 {{- toJson $value -}}
 {{- end -}}
 
+{{- /* Whether a party's pods run before the objects of the release change; answers with text or nothing.
+       Arguments: context, party. */ -}}
+{{- define "lighthouse.flows.isHook" -}}
+{{- if .party.hookWith -}}
+{{- if include "lighthouse.flows.value" (dict "context" .context "name" .party.hookWith) | mustFromJson -}}
+hook
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* The peers that a party is to others; nothing when nobody is meant. Arguments: context, party. */ -}}
 {{- define "lighthouse.flows.peers" -}}
 {{- if .party.peers -}}
