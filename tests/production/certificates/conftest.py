@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ci import images as image_builds
+from ci.cluster import lifecycle
+from ci.cluster import node as nodes_module
 from ci.console import Failure, Steps
 from ci.release import Cluster, install, local_values
 from ci.settings import KUBECONFIG, NAMESPACE, RELEASE
-from ci.toolchain import helm_and_kubectl
-from tests.live.support import AGENTS, Container, applied, component, eventually, pods
+from ci.toolchain import CLUSTER_TOOLS, bin_folder, go_tool, helm_and_kubectl
+from tests.live.support import AGENTS, PYTHON, Container, applied, component, eventually, pods
 from tests.production.certificates.programs import FILES, HOST, KEY, SEE
 from tests.production.reports import Report
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 CLIENT = "probe"
 NAME = "certificates-client"
+CAPABILITIES = {"lighthouse.dev/access-bridge": "true", "lighthouse.dev/access-redis": "true"}
 COMPONENTS = ((NAMESPACE, "bridge"), (AGENTS, "agents"))
 
 
@@ -56,10 +59,34 @@ class Release:
         path.write_text(json.dumps(content))
         install(self.cluster, RELEASE, NAMESPACE, [*local_values(self.images), "--values", str(path)])
 
-    def identities(self) -> dict[str, int]:
-        """Every pod of bridge and agents with the restarts of its containers."""
+    def redis(self) -> dict[str, Any]:
+        """Values of one Redis server; its images are on the nodes."""
+        steps = Steps(quiet=True)
+        base = image_builds.base_image(steps)
+        programs = bin_folder([go_tool(tool, steps) for tool in CLUSTER_TOOLS])
         found = {}
-        for namespace, name in COMPONENTS:
+        for name in ("redis", "redis-keeper"):
+            image = image_builds.product_image(steps, name, base)
+            for node in lifecycle.current():
+                image_builds.import_into(programs / "ctr", nodes_module.socket(node), [image])
+            registry, _, rest = image.reference.partition("/")
+            repository, _, tag = rest.rpartition(":")
+            found[name] = {"registry": registry, "repository": repository, "tag": tag}
+        off = {"enabled": False}
+        keeper = {"image": found["redis-keeper"]}
+        return {
+            "enabled": True,
+            "mode": "standalone",
+            "image": found["redis"],
+            "keeper": keeper,
+            "exporter": off,
+            "persistence": off,
+        }
+
+    def identities(self, *components: tuple[str, str]) -> dict[str, int]:
+        """Every pod of bridge and agents, or of other components, with the restarts of its containers."""
+        found = {}
+        for namespace, name in components or COMPONENTS:
             for pod in pods(self.cluster, namespace, component(name)):
                 status = pod["status"]
                 states = [*status.get("initContainerStatuses", []), *status["containerStatuses"]]
@@ -118,7 +145,7 @@ def client(release: Release) -> Iterator[Container]:
         "metadata": {
             "name": NAME,
             "namespace": NAMESPACE,
-            "labels": {"lighthouse.dev/access-bridge": "true"},
+            "labels": CAPABILITIES,
         },
         "spec": {
             "terminationGracePeriodSeconds": 0,
@@ -165,9 +192,9 @@ def client(release: Release) -> Iterator[Container]:
         yield Container(release.cluster, NAMESPACE, NAME, "client")
 
 
-def shown(client: Container) -> str:
-    """The serial number of the bridge's certificate; empty while client and bridge do not know each other."""
-    done = client.run("/opt/lighthouse/bin/python", "-c", SEE, HOST, "8765", FILES)
+def shown(client: Container, host: str = HOST, port: int = 8765) -> str:
+    """The serial number of a server's certificate; empty while client and server do not know each other."""
+    done = client.run(PYTHON, "-c", SEE, host, str(port), FILES)
     if done.returncode:
         return ""
     serial, version = json.loads(done.stdout)

@@ -144,6 +144,13 @@ def test_another_namespace_gets_no_certificate_of_this_authority(release: Releas
         assert answer != "taken" or may
 
 
+def files(container: Container) -> dict[str, str]:
+    """Certificate, key and authority that a container has, as they are on its disk."""
+    return {
+        name: container.output("sha256sum", f"{FILES}/{name}") for name in ("ca.crt", "tls.crt", "tls.key")
+    }
+
+
 class Program(threading.Thread):
     """A program in a pod that runs beside the test and prints one JSON document."""
 
@@ -173,9 +180,10 @@ def test_certificates_and_authority_are_renewed_under_load(
     release: Release, client: Container, report: Report
 ) -> None:
     pods, first = release.identities(), shown(client)
+    expert = agent(release.cluster)
+    held = files(expert), files(client)
     load = Program(client, LOAD, HOST, KEY, FILES, COUNTER, str(ROUND_SECONDS))
     counter = f"{PROJECT}/current/{COUNTER}"
-    expert = agent(release.cluster)
     eventually(lambda: expert.run("cat", counter).returncode == 0, 60, "the agent sees the file")
     reader = Program(expert, READ, counter, str(ROUND_SECONDS - 30))
     began = time.time()
@@ -193,8 +201,26 @@ def test_certificates_and_authority_are_renewed_under_load(
     later = [number for at, number in read["seen"] if at > taken]
     assert len(later) > 20, "the agent saw no change after the bridge had shown its new certificate"
     assert release.identities() == pods
+    for old, new in zip(held, (files(expert), files(client)), strict=True):
+        assert not [name for name in old if old[name] == new[name]], "a file is still that of before"
     asked = ", ".join(f"{count} {kind}" for kind, count in loaded["asked"].items())
     report.row("renewed under load: requests (failed)", f"{asked} (0)")
     report.row("renewed under load: reads of an agent that changed (failed)", f"{len(read['seen'])} (0)")
     report.row("renewed under load: new certificate shown after, s", f"{taken - began:.0f}")
     report.row("renewed under load: pods replaced, containers restarted", "0, 0")
+
+
+@pytest.mark.proves(25, level="running")
+def test_redis_shows_a_renewed_certificate_without_a_restart(
+    release: Release, client: Container, report: Report
+) -> None:
+    release.upgrade("cert-manager", certificates={"hours": 1}, redis=release.redis())
+    name, place = f"{RELEASE}-redis", (NAMESPACE, "redis")
+    host = f"{name}.{NAMESPACE}.svc.cluster.local"
+    before, pods = shown(client, host, 6379), release.identities(place)
+    assert before
+    begin = time.monotonic()
+    release.renew(NAMESPACE, f"{name}-tls")
+    eventually(lambda: shown(client, host, 6379) not in ("", before), 180, "Redis shows the new certificate")
+    assert release.identities(place) == pods
+    report.row("Redis: a renewed certificate is shown after, s", f"{time.monotonic() - begin:.0f}")
