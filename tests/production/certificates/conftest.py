@@ -128,6 +128,9 @@ def release(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Relea
     # An authority from an earlier run would be taken over.
     with contextlib.suppress(Failure):
         cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", "--ignore-not-found")
+    # Helm takes over no Secret that cert-manager has made.
+    ours = ["--selector", "app.kubernetes.io/part-of=lighthouse", "--ignore-not-found"]
+    cluster.kubectl("delete", "secret", "-n", NAMESPACE, *ours)
     made = Release(cluster, images, tmp_path_factory.mktemp("certificates"))
     made.upgrade("own")
     return made
