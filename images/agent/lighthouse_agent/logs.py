@@ -2,6 +2,8 @@
 
 import structlog
 
+from .redaction import redact
+
 
 def configure(level: str, agent_id: str) -> None:
     """Log from `level` on; every line names the agent."""
@@ -12,6 +14,7 @@ def configure(level: str, agent_id: str) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _with_agent(agent_id),
+            redact,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -18,7 +18,7 @@ from starlette.routing import Router
 from . import metrics
 from .entrance import enter, require_signature
 from .exchange import Call, Reply, StreamReply, bearer_of, send_reply
-from .logs import log
+from .logs import log, serving
 from .messages import ErrorAnswer
 from .problems import Problem, StoreUnavailableError
 from .websocket import serve_socket
@@ -68,13 +68,16 @@ class Application:
 
     async def _serve_socket(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         agent_id = scope["path"].removeprefix(SOCKET_PATH)
+        call = _call(scope, receive)
+        mark = serving.set(call)
         self.open_requests += 1
         try:
-            await serve_socket(self._bridge, scope, agent_id, receive, send)
+            await serve_socket(self._bridge, call, agent_id, send)
         except Exception:
             log.exception("socket failed", path=scope["path"][:200])
         finally:
             self.open_requests -= 1
+            serving.reset(mark)
 
     async def _unknown(self, scope: Any, receive: Receive, send: Send) -> None:
         await self.serve(None, scope, receive, send, f"There is no {scope['path'][:200]!r} here.")
@@ -90,9 +93,8 @@ class Application:
     ) -> None:
         """Answer one request by its route, or refuse it: 405 when `allow` lists methods, else 404."""
         started = time.perf_counter()
-        call = Call(scope, receive)
-        given = call.header("x-request-id")
-        request_id = call.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        call = _call(scope, receive)
+        mark = serving.set(call)
         self.open_requests += 1
         metrics.requests_open.inc()
         status = 500
@@ -104,14 +106,15 @@ class Application:
                 answer = await self._answer(route, call)
             await call.discard_body()
             http_1 = scope.get("http_version", "").startswith("1")
-            status = await self._send(answer, send, receive, request_id, http_1=http_1)
+            status = await self._send(answer, send, receive, call.request_id, http_1=http_1)
         except Exception:
             # Only a client that left, or a defect: either way there is nobody to answer properly.
-            log.exception("request failed", request_id=request_id, path=scope["path"][:200])
+            log.exception("request failed", path=scope["path"][:200])
         finally:
             self.open_requests -= 1
             metrics.requests_open.dec()
             self._record(route, call, status, time.perf_counter() - started, bool(allow))
+            serving.reset(mark)
 
     def _record(self, route: Route | None, call: Call, status: int, seconds: float, known: bool) -> None:
         method = call.scope["method"]
@@ -121,15 +124,13 @@ class Application:
         if template != "/events/stream":
             metrics.child(metrics.request_seconds, template).observe(seconds)
         quiet = template in PROBES and status == 200
-        session = call.session_
         (log.debug if quiet else log.info)(
             "request",
-            request_id=call.request_id,
             method=label,
             path=call.scope["path"][:500],
             route=template,
             status=status,
-            agent_id=session.agent_id if session else None,
+            agent_id=None,
             duration_ms=round(seconds * 1000, 3),
         )
 
@@ -151,7 +152,7 @@ class Application:
         except StoreUnavailableError as error:
             return _error(Problem(503, _sentence(str(error)), (("Retry-After", "1"),)))
         except Exception:
-            log.exception("handler failed", request_id=call.request_id, route=route.path)
+            log.exception("handler failed", route=route.path)
             return _error(Problem(500, f"The bridge failed on this request; its log has {call.request_id}."))
 
     async def _authorise(self, route: Route, call: Call) -> None:
@@ -193,6 +194,14 @@ class _Endpoint:
         refusal = f"{scope['method'][:16]} is not possible on this path; use {self._allow}."
         allow = "" if route else self._allow
         await self._application.serve(route, scope, receive, send, refusal, allow)
+
+
+def _call(scope: Any, receive: Receive) -> Call:
+    """The request with its id: the client's, if that is fit for headers and logs, else a new one."""
+    call = Call(scope, receive)
+    given = call.header("x-request-id")
+    call.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return call
 
 
 def _check_host(call: Call) -> None:

@@ -6,12 +6,21 @@ import logging
 import os
 import sys
 from contextlib import suppress
-from typing import Any
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 
+from .redaction import redact
+
+if TYPE_CHECKING:
+    from .exchange import Call
+
 _encoder = msgspec.json.Encoder(enc_hook=str)
+
+serving: ContextVar[Call | None] = ContextVar("serving", default=None)
+"""The request that is being served: each line that is logged meanwhile names it, and its agent once that is known."""
 
 
 def configure_logs(level: str) -> None:
@@ -21,6 +30,8 @@ def configure_logs(level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _name_request,
+            redact,
             _render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
@@ -44,6 +55,16 @@ class _Output:
                 rest = rest[os.write(self._descriptor, rest) :]
 
     debug = info = warning = error = msg
+
+
+def _name_request(
+    _logger: Any, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    if call := serving.get():
+        event.setdefault("request_id", call.request_id)
+        if call.session_ and event.get("agent_id") is None:
+            event["agent_id"] = call.session_.agent_id
+    return event
 
 
 def _render(_logger: Any, _method: str, event: structlog.typing.EventDict) -> bytes:

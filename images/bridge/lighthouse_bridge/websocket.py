@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .bridge import Bridge
-    from .exchange import Receive, Send
+    from .exchange import Call, Receive, Send
     from .sessions import Session
 
 MAX_SUBSCRIPTIONS = 16
@@ -37,18 +37,16 @@ class _Gone(Exception):  # noqa: N818 - no error: the way a socket ends
         self.reason = reason
 
 
-async def serve_socket(
-    bridge: Bridge, scope: Mapping[str, Any], agent_id: str, receive: Receive, send: Send
-) -> None:
+async def serve_socket(bridge: Bridge, call: Call, agent_id: str, send: Send) -> None:
     """Serve one WebSocket of an agent to its end; one that may not connect is refused with HTTP's status."""
-    await receive()
+    await call.receive()
     try:
-        session = await _authorise(bridge, scope, agent_id)
+        session = call.session_ = await _authorise(bridge, call.scope, agent_id)
         with bridge.subscribers.sockets.entered(agent_id):
             await send({"type": "websocket.accept"})
-            await _Socket(bridge, session, receive, send).run()
+            await _Socket(bridge, session, call.receive, send).run()
     except Problem as problem:
-        await _refuse(send, problem)
+        await _refuse(send, problem, call.request_id)
 
 
 async def _authorise(bridge: Bridge, scope: Mapping[str, Any], agent_id: str) -> Session:
@@ -63,9 +61,13 @@ async def _authorise(bridge: Bridge, scope: Mapping[str, Any], agent_id: str) ->
     return session
 
 
-async def _refuse(send: Send, problem: Problem) -> None:
+async def _refuse(send: Send, problem: Problem, request_id: str) -> None:
     body = msgspec.json.encode({"detail": problem.detail})
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"x-request-id", request_id.encode()),
+    ]
     start = {"type": "websocket.http.response.start", "status": problem.status, "headers": headers}
     await send(start)
     await send({"type": "websocket.http.response.body", "body": body})

@@ -6,6 +6,8 @@ import logging
 
 import structlog
 
+from .redaction import redact
+
 
 def configure(level: str) -> None:
     """Log from `level` (debug, info, warning, error) up."""
@@ -14,6 +16,7 @@ def configure(level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            redact,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),

@@ -14,6 +14,7 @@ from lighthouse_redis_keeper.errors import SettingsError
 from lighthouse_redis_keeper.guard import Guard
 from lighthouse_redis_keeper.keeper import Keeper
 from lighthouse_redis_keeper.metrics import GuardMetrics, KeeperMetrics
+from lighthouse_redis_keeper.redaction import redact
 from lighthouse_redis_keeper.scale import scale
 from lighthouse_redis_keeper.settings import read_guard, read_keeper, read_level
 from lighthouse_redis_keeper.web import serve
@@ -101,6 +102,7 @@ def _configure_logs(level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            redact,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
