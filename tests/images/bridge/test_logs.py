@@ -10,7 +10,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tests.images.bridge.support import KEYS, Bridge, free_port
+from tests.images.bridge.support import KEYS, Bridge
+from tests.ports import free_port
 
 SECRET = "Planted7e5ecret"
 
