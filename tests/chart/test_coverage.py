@@ -162,6 +162,7 @@ OWN_REFUSED: tuple[dict[str, Any], ...] = (
 )
 HOST: dict[str, Any] = {"hosts": ["lighthouse.example"]}
 PUBLIC = {"server": "https://acme.example/directory", "email": "a@example.com"}
+VAULT = {"server": "https://vault.vault", "path": "pki/sign/x", "role": "x", "serviceAccount": "x"}
 
 
 def _made_by(maker: str, **certificates: Any) -> dict[str, Any]:
@@ -175,6 +176,7 @@ def _acme(**acme: str) -> dict[str, Any]:
 CERTIFIED: tuple[dict[str, Any], ...] = (
     _made_by("own", clients=["hook"], addresses=["192.0.2.7"]),
     _made_by("cert-manager", issuer={"kind": "existing", "existing": {"name": "ours"}}),
+    _made_by("cert-manager", issuer={"kind": "vault", "vault": VAULT}),
     _made_by("cert-manager", **_acme(ingressClass="haproxy")),
     _made_by("cert-manager", **_acme(gateway="public")),
     _made_by("cert-manager") | {"redis": {"enabled": True, "tls": {"existingSecret": "certificate"}}},
@@ -274,7 +276,7 @@ def _requests() -> list[Request]:
         for values in (
             WHOLE | {"istio": {}, "edge": {}},
             mesh,
-            WHOLE | {"istio": {}},
+            {part: WHOLE[part] for part in ("edge", "bridge", "networkPolicies")},
             _made_by("cert-manager"),
         )
     ]
