@@ -89,6 +89,7 @@ class RedisShared:
         self._mark_at = -math.inf
         self._listeners: dict[str, list[Callable[[str], None]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
 
     async def start(self) -> None:
         """As Shared says."""
@@ -97,9 +98,13 @@ class RedisShared:
 
     async def close(self) -> None:
         """As Shared says."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._closing = True
+        running = set(self._tasks)
+        while running:
+            for task in running:
+                task.cancel()
+            # Again until each has ended: redis-py may answer a cancellation with an error of its own.
+            _, running = await asyncio.wait(running, timeout=self._seconds)
         with suppress(*AWAY):
             async with asyncio.timeout(self._seconds):
                 await self._client.aclose()
@@ -183,17 +188,17 @@ class RedisShared:
         return bytes(mark).decode()
 
     async def _keep_probing(self) -> None:
-        while not _cancelled():
+        while not self._closing:
             await asyncio.sleep(PROBE_SECONDS)
             await self._probe()
 
     async def _keep_listening(self) -> None:
-        while not _cancelled():
+        while not self._closing:
             try:
                 async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
                     await pubsub.subscribe(CHANNEL)
                     # Left when Redis was away: the connection may be dead without saying so.
-                    while self._away.allows() and not _cancelled():
+                    while self._away.allows() and not self._closing:
                         message = await pubsub.get_message(timeout=LISTEN_SECONDS)
                         if message is not None:
                             self._hear(bytes(message["data"]).decode())
@@ -208,12 +213,6 @@ class RedisShared:
             self._mark_at = -math.inf
         for listener in self._listeners.get(kind, ()):
             listener(rest)
-
-
-def _cancelled() -> bool:
-    # redis-py may answer a cancellation with an error of its own, and the task would go on for ever.
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _key(kind: str, name: str) -> str:
