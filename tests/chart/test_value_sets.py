@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +130,7 @@ def test_admitted_values_keep_the_invariants_at_length(
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(1800)  # some seven hundred sets, each rendered up to three times
 def test_text_that_yaml_misreads_is_quoted_or_refused(
     renderer: Renderer, holds: Callable[[ValueSet], Render | None]
 ) -> None:
@@ -135,21 +138,26 @@ def test_text_that_yaml_misreads_is_quoted_or_refused(
     plain = renderer.render(_request(nothing))
     # Some values matter only to bridges on servers of their own, or at a Gateway.
     others = {name: renderer.render(_request(nothing, name)) for name in ("replicas", "gateway")}
-    wrong = []
-    for values in (values for key in CHOICES for values in hostile(key)):
+
+    def fault(values: ValueSet) -> str:
         text = next(leaf for _, leaf in walk(values.values))
         try:
             render = holds(values)
         except (AssertionError, pytest.fail.Exception) as error:
-            wrong.append(f"{values.values}: {error}")
-        else:
-            if render is None or _holding(render, text) > _holding(plain, text):
-                continue
-            if not any(
-                _holding(renderer.render(_request(values, profile)), text) > _holding(without, text)
-                for profile, without in others.items()
-            ):
-                wrong.append(f"{values.values}: the render does not hold the text")
+            return f"{values.values}: {error}"
+        if render is None or _holding(render, text) > _holding(plain, text):
+            return ""
+        if any(
+            _holding(renderer.render(_request(values, profile)), text) > _holding(without, text)
+            for profile, without in others.items()
+        ):
+            return ""
+        return f"{values.values}: the render does not hold the text"
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        faults = list(pool.map(fault, (values for key in CHOICES for values in hostile(key))))
+    assert len(faults) > 100
+    wrong = [sentence for sentence in faults if sentence]
     assert not wrong, "\n".join(wrong)
 
 
