@@ -162,7 +162,20 @@ class RedisShared:
             raise SharedAwayError(f"Redis is away: {self._reason}") from None
 
     async def _within_time(self, work: Callable[[], Awaitable[T]]) -> T:
-        async with asyncio.timeout(self._seconds), self._calls:
+        # A task of its own, since redis-py may answer the cancellation of a time limit with an error of its own and
+        # go on, from one node of a cluster to the next, while the caller waits.
+        task = asyncio.ensure_future(self._one_of_few(work))
+        task.add_done_callback(_leave)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=self._seconds)
+        finally:
+            task.cancel()
+        if not done:
+            raise TimeoutError
+        return task.result()
+
+    async def _one_of_few(self, work: Callable[[], Awaitable[T]]) -> T:
+        async with self._calls:
             return await work()
 
     def _failed(self, error: Exception) -> None:
@@ -213,6 +226,12 @@ class RedisShared:
             self._mark_at = -math.inf
         for listener in self._listeners.get(kind, ()):
             listener(rest)
+
+
+def _leave(task: asyncio.Task[Any]) -> None:
+    # What became of a call that nobody waits for any more is nobody's concern.
+    if not task.cancelled():
+        task.exception()
 
 
 def _key(kind: str, name: str) -> str:
