@@ -18,6 +18,8 @@ PRODUCTION = ROOT / "tests" / "production"
 PATIENT = "--timeout=3600"
 OFFLINE = "not live and not heavy and not scan and not replicas and not release"
 WORKERS = ("-n", "2")
+# Its heavy tests render the chart hundreds of times and time nothing.
+RENDERS = "tests/chart"
 
 
 @click.command()
@@ -78,10 +80,13 @@ def test(nodes: int, whole: bool) -> None:
         proofs.lint(steps, helm)
     if failed := proofs.pytest_twice(["-m", OFFLINE, *WORKERS], helm=helm, helm3=helm_3, live=False):
         raise SystemExit(failed)
+    if failed := proofs.pytest_twice([RENDERS, "-m", "heavy", *WORKERS], helm=helm, helm3=helm_3, live=False):
+        raise SystemExit(failed)
     local.up(nodes, ROOT)
     # One by one: these time what they do, and some take the cluster away from the others.
     rest = f"not ({OFFLINE}) and not replicas"
-    arguments = ["-m", rest if whole else f"{rest} and not scan and not release"]
+    selected = rest if whole else f"{rest} and not scan and not release"
+    arguments = ["-m", selected, f"--ignore={RENDERS}"]
     raise SystemExit(proofs.pytest_twice(arguments, helm=helm, helm3=helm_3, live=True))
 
 
