@@ -19,7 +19,6 @@ from lighthouse_bridge.certificate import read_certificate
 from lighthouse_bridge.settings import read_settings
 from lighthouse_harness.documents import thaw, walk
 from lighthouse_harness.manifests import merge
-from lighthouse_harness.render import RenderError
 from lighthouse_harness.schemas import pinned_crds
 
 from .conftest import request_for
@@ -363,84 +362,6 @@ def test_each_kind_of_issuer_fits_the_schema_and_signs(
         and not (answer := accepting.apply(item)).accepted
     }
     assert refused == {}
-
-
-@pytest.mark.parametrize(
-    ("values", "sentence"),
-    [
-        (made_by("existing"), "existing but bridge.tls.existingSecret is empty; name the Secret"),
-        (
-            made_by("existing", {"bridge": {"tls": {"existingSecret": "b"}}}),
-            "existing but agents.tls.existingSecret is empty; name the Secret",
-        ),
-        (
-            made_by("own", EXISTING),
-            'bridge.tls.existingSecret is "b" but global.certificates.maker is own; set',
-        ),
-        (
-            {"certificates": {"clients": ["x"]}},
-            "certificates.clients is set but global.certificates.maker is none",
-        ),
-        (
-            {"certificates": {"edge": HOST}},
-            "certificates.edge.hosts is set but global.certificates.maker is none, which makes no certificate",
-        ),
-        (
-            made_by("own", {"certificates": {"issuer": {"kind": "vault"}}}),
-            "certificates.issuer.kind is vault but global.certificates.maker is own",
-        ),
-        (
-            made_by("cert-manager", {"certificates": {"issuer": {"kind": "vault"}}}),
-            "certificates.issuer.kind is vault but certificates.issuer.vault.path is empty; set it",
-        ),
-        (
-            made_by("cert-manager", {"certificates": {"issuer": {"existing": {"name": "x"}}}}),
-            'certificates.issuer.existing.name is "x" but certificates.issuer.kind is self-made; set that to existing',
-        ),
-        (
-            made_by("cert-manager", {"certificates": {"edge": {"issuer": {"kind": "existing"}}}}),
-            "certificates.edge.issuer.kind is existing but certificates.edge.issuer.existing.name is empty",
-        ),
-        (
-            made_by(
-                "cert-manager",
-                {
-                    "certificates": {
-                        "edge": {**HOST, "issuer": {"kind": "acme", "acme": ACME | {"gateway": "g"}}}
-                    }
-                },
-            ),
-            'acme.ingressClass is "haproxy" and certificates.edge.issuer.acme.gateway is "g"; name the one',
-        ),
-        (
-            made_by("cert-manager", {"certificates": {"edge": {"issuer": {"kind": "acme", "acme": ACME}}}}),
-            "certificates.edge.issuer.kind is acme but certificates.edge.hosts is empty; list the hosts",
-        ),
-        (
-            made_by(
-                "cert-manager",
-                {
-                    "istio": {"enabled": True},
-                    "certificates": {"edge": {**HOST, "issuer": {"kind": "acme", "acme": ACME}}},
-                },
-            ),
-            "istio.enabled is true but certificates.edge.issuer.kind is acme",
-        ),
-    ],
-)
-def test_values_that_contradict_fail_in_one_sentence(
-    values: Values, sentence: str, renderer: Renderer
-) -> None:
-    with pytest.raises(RenderError) as refused:
-        rendered(renderer, values)
-    assert sentence in str(refused.value)
-
-
-def test_a_cluster_without_cert_manager_is_told_so(renderer: Renderer) -> None:
-    with pytest.raises(
-        RenderError, match=r"needs the API cert-manager\.io/v1/Certificate, and the cluster does not"
-    ):
-        rendered(renderer, made_by("cert-manager"), api_versions=())
 
 
 def test_a_name_that_ends_with_a_dot_is_verified_without_it(renderer: Renderer) -> None:

@@ -24,6 +24,14 @@ AGENTS = f"{NAMESPACE}-agents"
 CSI = f"{NAMESPACE}-fuse-csi"
 PROJECT = "/mnt/lighthouse/project"
 PYTHON = "/opt/lighthouse/bin/python"
+READER = {
+    "runAsNonRoot": True,
+    "runAsUser": 65532,
+    "runAsGroup": 65532,
+    "fsGroup": 65532,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""The securityContext of a restricted pod that reads the Secrets it mounts."""
 # What a pod to work from does: images of ours have Python and need no shell.
 PAUSE = [PYTHON, "-c", "import signal; signal.pause()"]
 

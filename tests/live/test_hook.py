@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ci.settings import NAMESPACE
-from tests.live.support import Container, agent, applied, eventually
+from tests.live.support import READER, Container, agent, applied, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,13 +75,7 @@ def builder_pod(cluster: Cluster) -> Iterator[Container]:
         "spec": {
             "terminationGracePeriodSeconds": 0,
             "automountServiceAccountToken": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 65532,
-                "runAsGroup": 65532,
-                "fsGroup": 65532,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": READER,
             "containers": [container],
             "volumes": [
                 {

@@ -17,7 +17,7 @@ from ci.console import Failure, Steps
 from ci.release import Cluster, install, local_values
 from ci.settings import KUBECONFIG, NAMESPACE, RELEASE
 from ci.toolchain import CLUSTER_TOOLS, bin_folder, go_tool, helm_and_kubectl
-from tests.live.support import AGENTS, PYTHON, Container, applied, component, eventually, pods
+from tests.live.support import AGENTS, PYTHON, READER, Container, applied, component, eventually, pods
 from tests.production.certificates.programs import FILES, HOST, KEY, SEE
 from tests.production.reports import Report
 
@@ -153,13 +153,7 @@ def client(release: Release) -> Iterator[Container]:
         "spec": {
             "terminationGracePeriodSeconds": 0,
             "automountServiceAccountToken": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 65532,
-                "runAsGroup": 65532,
-                "fsGroup": 65532,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": READER,
             "containers": [
                 {
                     "name": "client",
