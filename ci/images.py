@@ -17,15 +17,20 @@ from ci.settings import CACHE, ROOT, VERSIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-# What runs without further values.
+# What is copied into an image, beside SHARED; PRODUCT is what runs without further values.
+REDACTION = "images/redaction.py"
 PRODUCT = {
-    "bridge": ("images/bridge", "policies/rules", "policies/patterns"),
-    "fuse-csi": ("images/fuse-csi", "images/agent/lighthouse_agent/bridge_pool.py"),
-    "agent": ("images/agent", "images/bridge/lighthouse_bridge/decisions"),
+    "bridge": ("images/bridge", REDACTION, "policies/rules", "policies/patterns"),
+    "fuse-csi": ("images/fuse-csi", REDACTION, "images/agent/lighthouse_agent/bridge_pool.py"),
+    "agent": ("images/agent", REDACTION, "images/bridge/lighthouse_bridge/decisions"),
 }
-REDIS = {name: (f"images/{name}",) for name in ("redis", "redis-exporter", "redis-keeper")}
+REDIS = {
+    "redis": ("images/redis",),
+    "redis-exporter": ("images/redis-exporter",),
+    "redis-keeper": ("images/redis-keeper", REDACTION),
+}
 RELEASED = PRODUCT | REDIS
-ASSEMBLE = "images/assemble.py"
+SHARED = ("images/assemble.py", ".dockerignore")
 
 
 @dataclass(frozen=True)
@@ -137,8 +142,8 @@ def build_product(name: str, base: Image, context: Path, reference: str, *, laye
 
 def product_image(steps: Steps, name: str, base: Image) -> Image:
     """One of the product's images, from images/<name>/Containerfile with the repository as context."""
-    folders = [ROOT / folder for folder in (*RELEASED[name], ASSEMBLE)]
-    key = digest(base.reference, tree_digest(folders, ROOT), ROOT / ".dockerignore")
+    sources = [ROOT / source for source in (*RELEASED[name], *SHARED)]
+    key = digest(base.reference, tree_digest(sources, ROOT))
 
     def build(reference: str) -> None:
         build_product(name, base, ROOT, reference)

@@ -206,11 +206,11 @@ def test_another_build_in_another_folder_has_the_same_digest(
 ) -> None:
     name, first = image
     context = tmp_path / "elsewhere"
-    for folder in (*images.RELEASED[name], images.ASSEMBLE, ".dockerignore"):
-        source, target = ROOT / folder, context / folder
+    for path in (*images.RELEASED[name], *images.SHARED):
+        source, target = ROOT / path, context / path
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copyfile(source, target)
     reference = f"localhost/lighthouse/{name}:again"
