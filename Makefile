@@ -20,6 +20,8 @@ SIGN_KEYRING ?=
 SIGN_KEY ?=
 SIGN_PASSPHRASE_FILE ?=
 UNSIGNED ?=
+OPERATORS ?=
+MIRROR ?=
 export EVIDENCE CLUSTER NODE_NETWORK POD_NETWORK SERVICE_NETWORK LIGHTHOUSE_CACHE
 
 .DEFAULT_GOAL := help
@@ -76,8 +78,8 @@ test-replicas: ## Prove that three bridges on PostgreSQL and Redis act as one wh
 test-production: ## Prove what the production profile stands on, with its servers failing (PART=postgres for one)
 	@$(PYTHON) -m ci test-production --part "$(PART)"
 
-release: ## Build chart and air-gap bundle in build/release (SIGN_KEYRING=file SIGN_KEY=id, or UNSIGNED=1)
-	@$(PYTHON) -m ci.bundle --output $(RELEASE) $(SIGN_KEYRING:%=--keyring %) $(if $(SIGN_KEY),--key '$(SIGN_KEY)') $(SIGN_PASSPHRASE_FILE:%=--passphrase-file %) $(UNSIGNED:%=--unsigned)
+release: ## Build chart and air-gap bundle in build/release (SIGN_KEYRING=file SIGN_KEY=id, or UNSIGNED=1; OPERATORS=folder MIRROR=registry to take others' images along)
+	@$(PYTHON) -m ci.bundle --output $(RELEASE) $(SIGN_KEYRING:%=--keyring %) $(if $(SIGN_KEY),--key '$(SIGN_KEY)') $(SIGN_PASSPHRASE_FILE:%=--passphrase-file %) $(UNSIGNED:%=--unsigned) $(OPERATORS:%=--operators %) $(MIRROR:%=--mirror %)
 
 test-release: ## Prove a release: signatures, digests and contents
 	@$(PYTHON) -m ci test-release

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
 import tarfile
 from typing import TYPE_CHECKING, Any
@@ -80,6 +82,18 @@ def write_sums(folder: Path) -> Path:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != sums)
     sums.write_text("".join(f"{sha256(path)}  {path.relative_to(folder)}\n" for path in files))
     return sums
+
+
+def settle(package: Path) -> None:
+    """Put the files of a packaged chart in order: Helm's follows from chance, and two releases would differ."""
+    with tarfile.open(package) as content:
+        files = [(entry, content.extractfile(entry)) for entry in content if entry.isfile()]
+        files.sort(key=lambda one: (not one[0].name.endswith("/Chart.yaml"), one[0].name))
+        plain = io.BytesIO()
+        with tarfile.open(fileobj=plain, mode="w") as archive:
+            for entry, data in files:
+                archive.addfile(entry, data)
+    package.write_bytes(gzip.compress(plain.getvalue(), mtime=0))
 
 
 def pack(folder: Path, file: Path) -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from ci.chart.site import SITE
 from ci.console import Failure, run
 from ci.scan.inventory import images_of, repository
-from ci.scan.targets import render
+from ci.scan.targets import APIS, render
 from ci.settings import ROOT
 
 if TYPE_CHECKING:
@@ -53,6 +54,19 @@ def pinned_chart(helm: Path, digests: Mapping[str, str], folder: Path) -> Path:
     for path in chart.rglob("*"):
         os.utime(path, (0, 0))
     return chart
+
+
+def chart_images(helm: Path, chart: Path) -> list[str]:
+    """Every image that the chart names with PostgreSQL, its pooler and Redis."""
+    words: list[str | Path] = [
+        "--values",
+        SITE,
+        *WHOLE,
+        "--set",
+        "postgres.enabled=true,postgres.pooler.enabled=true",
+        *APIS,
+    ]
+    return images_of(run([helm, "template", "lighthouse", chart, "--namespace", "lighthouse", *words]))
 
 
 def _pin(path: Path, name: str, digest: str) -> int:

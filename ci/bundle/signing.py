@@ -6,6 +6,9 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import yaml
+
+from ci.bundle.archive import sha256
 from ci.console import Failure, run
 
 if TYPE_CHECKING:
@@ -26,20 +29,27 @@ class Key:
                 f"SIGN_KEYRING is {self.keyring}, which is not a file: make one with 'gpg --export-secret-keys {self.name}'."
             )
 
-    def sign_chart(self, helm: Path, chart: Path, folder: Path) -> None:
-        """Package a chart with Helm's provenance file beside it."""
-        words = ["--sign", "--key", self.name, "--keyring", str(self.keyring)]
-        words += ["--passphrase-file", str(self.passphrase_file)] if self.passphrase_file else []
-        run([helm, "package", chart, "--destination", folder, *words])
+    def sign_chart(self, helm: Path, package: Path) -> None:
+        """Write Helm's provenance file beside a packaged chart, which `helm verify` reads.
+
+        Helm writes one only while it packages, and then puts subcharts in an order of chance.
+        """
+        described = run([helm, "show", "chart", package])
+        files = {"files": {package.name: f"sha256:{sha256(package)}"}}
+        text = f"{described.rstrip()}\n\n...\n{yaml.safe_dump(files)}"
+        output = package.with_name(f"{package.name}.prov")
+        self._gpg("--digest-algo", "SHA512", "--output", output, "--clearsign", stdin=text.encode())
 
     def sign(self, file: Path) -> None:
         """Write a detached signature beside a file."""
+        self._gpg("--armor", "--output", f"{file}.asc", "--detach-sign", file)
+
+    def _gpg(self, *words: str | Path, stdin: bytes | None = None) -> None:
         with tempfile.TemporaryDirectory(prefix="lighthouse-gpg-") as home:  # mode 0700
-            gpg = ["gpg", "--homedir", home, "--batch", "--quiet", "--pinentry-mode", "loopback"]
+            gpg = ["gpg", "--homedir", home, "--batch", "--quiet", "--yes", "--pinentry-mode", "loopback"]
             gpg += ["--passphrase-file", str(self.passphrase_file)] if self.passphrase_file else []
             try:
                 run([*gpg, "--import", self.keyring])
-                output = ["--yes", "--armor", "--output", f"{file}.asc"]
-                run([*gpg, "--local-user", self.name, *output, "--detach-sign", file])
+                run([*gpg, "--local-user", self.name, *words], stdin=stdin)
             finally:
                 run(["gpgconf", "--homedir", home, "--kill", "all"])

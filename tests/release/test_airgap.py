@@ -23,6 +23,7 @@ from ci.bundle import archive
 from ci.console import Steps, run
 from ci.release import Cluster, bridge_service, role_key, service_url
 from ci.settings import NAMESPACE, RELEASE, ROOT, VERSIONS
+from tests.registry import serve_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,31 +181,8 @@ def test_fresh_cluster_installs_from_the_bundle_alone(delivered: Release, site: 
 @pytest.fixture
 def registry(site: Site, tmp_path: Path) -> Iterator[str]:
     """An OCI registry on the node's loopback."""
-    config = tmp_path / "registry.yaml"
-    storage = tmp_path / "storage"
-    config.write_text(
-        json.dumps(
-            {
-                "version": 0.1,
-                "storage": {"filesystem": {"rootdirectory": str(storage)}},
-                "http": {"addr": REGISTRY},
-            }
-        )
-    )
-    program = toolchain.go_tool(toolchain.REGISTRY, Steps(quiet=True)) / "registry"
-    with (tmp_path / "registry.log").open("wb") as log:
-        process = subprocess.Popen([*site.network, program, "serve", config], stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 30
-        probe = [*site.network, "curl", "--silent", "--fail", f"http://{REGISTRY}/v2/"]
-        while subprocess.run(probe, capture_output=True, check=False).returncode:
-            assert process.poll() is None, (tmp_path / "registry.log").read_text()
-            assert time.monotonic() < deadline, "the registry does not answer"
-            time.sleep(0.2)
+    with serve_registry(tmp_path, REGISTRY, site.network):
         yield REGISTRY
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def previous_chart(helm: Path, folder: Path) -> Path:

@@ -207,12 +207,27 @@ def test_signed_release_of_uncommitted_files_is_refused(change: str, tree: Path,
     assert not (tmp_path / "release").exists()
 
 
+def common_package(helm: Path, folder: Path) -> Path:
+    """A small packaged chart."""
+    run(
+        [
+            helm / "helm",
+            "package",
+            ROOT / "charts" / "lighthouse" / "charts" / "common",
+            "--destination",
+            folder,
+        ]
+    )
+    (package,) = folder.glob("*.tgz")
+    return package
+
+
 def test_key_with_a_passphrase_signs_with_the_file_that_holds_it(helm: Path, tmp_path: Path) -> None:
     keys = make_keys(tmp_path, "correct horse")
     right, wrong = tmp_path / "right", tmp_path / "wrong"
     right.write_text("correct horse\n")
     wrong.write_text("wrong\n")
-    chart = ROOT / "charts" / "lighthouse" / "charts" / "common"
+    package = common_package(helm, tmp_path)
     sums = tmp_path / "SHA256SUMS"
     sums.write_text("none\n")
     for passphrase in (wrong, None):
@@ -220,12 +235,11 @@ def test_key_with_a_passphrase_signs_with_the_file_that_holds_it(helm: Path, tmp
         with pytest.raises(Failure):
             key.sign(sums)
         with pytest.raises(Failure):
-            key.sign_chart(helm / "helm", chart, tmp_path / "refused")
+            key.sign_chart(helm / "helm", package)
     key = Key(keys.secret, SIGNER, right)
     key.sign(sums)
     run(["gpgv", "--keyring", keys.public, f"{sums}.asc", sums])
-    key.sign_chart(helm / "helm", chart, tmp_path / "package")
-    (package,) = (tmp_path / "package").glob("*.tgz")
+    key.sign_chart(helm / "helm", package)
     verify_chart(helm, package, keys)
 
 
@@ -235,4 +249,6 @@ def test_second_release_of_the_same_commit_has_the_same_chart(
     done = ci("--unsigned", "--output", tmp_path / "again", cwd=tree)
     assert done.returncode == 0, done.stderr
     again = tmp_path / "again" / release.package.name
+    with tarfile.open(again) as first, tarfile.open(release.package) as second:
+        assert first.getnames() == second.getnames()
     assert archive.sha256(again) == archive.sha256(release.package)
