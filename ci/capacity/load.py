@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 FILL = 0.6
 # What a bench run may differ from the model before the model is wrong.
 TOLERANCE = 1.5
+# Connections of one bridge to its stores: four readers, a writer and a listener; a pool.
+POSTGRES_EACH = 6
+REDIS_EACH = 64
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,27 @@ class Load:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a load needs; storage is GiB."""
+    """What a load needs; storage is GiB.
+
+    `connections` are those of agents and experts to all bridges; the others are the most that all bridges, and the one
+    that an update adds, hold to PostgreSQL and to each server of Redis.
+    """
 
     load: Load
     bridges: int
     processors: float
     connections: int
     gib_a_day: float
+
+    @property
+    def postgres_connections(self) -> int:
+        """To PostgreSQL's primary."""
+        return POSTGRES_EACH * (self.bridges + 1)
+
+    @property
+    def redis_connections(self) -> int:
+        """To each server of Redis."""
+        return REDIS_EACH * (self.bridges + 1)
 
     def gib(self, days: float) -> float:
         """The events of so many days."""

@@ -106,10 +106,13 @@ def _load() -> str:
                 str(found.bridges),
                 amount(Fraction(found.processors)),
                 str(found.connections),
+                str(found.postgres_connections),
+                str(found.redis_connections),
                 amount(Fraction(found.gib_a_day)),
             )
         )
-    head = ("", "validations/s", "bridges", "busy CPU", "connections", "GiB of events a day")
+    connections = ("connections", "to PostgreSQL", "to each Redis")
+    head = ("", "validations/s", "bridges", "busy CPU", *connections, "GiB of events a day")
     return (
         "\n## Load\n\n"
         f"An agent asks {Load(1).per_minute:g} times a minute for {Load(1).hours_a_day:g} hours a day. Measured on"
@@ -117,7 +120,8 @@ def _load() -> str:
         f" processor, of which {FILL:.0%} are planned with; {measured.events_per_validation:g} events of"
         f" {measured.bytes_per_event:.0f} bytes each. Three bridges run in any case, so that one may be lost. Busy"
         f" processors are those of full load; a quiet bridge shares a commit between fewer and needs up to twice as"
-        f" much for each.\n\n"
+        f" much for each. Connections are those of agents and experts to bridges, and the most that bridges hold to"
+        " PostgreSQL's primary and to each server of Redis while an update runs one bridge more.\n\n"
         f"{table(head, rows)}"
     )
 

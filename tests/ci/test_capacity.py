@@ -18,6 +18,7 @@ from ci.capacity.live import live_nodes
 from ci.capacity.load import Load, check, from_report, plan
 from ci.capacity.shapes import counted
 from ci.settings import ROOT
+from lighthouse_bridge import database, redis_shared
 from lighthouse_harness.capacity import GIB, total
 from lighthouse_harness.packing import Node, fit
 
@@ -107,6 +108,13 @@ def test_more_agents_need_more_bridges_connections_and_storage() -> None:
     assert many.connections == 200_004
     assert many.gib_a_day == pytest.approx(few.gib_a_day * 2000)
     assert few.gib(30) == few.gib_a_day * 30
+
+
+def test_connections_to_the_stores_are_what_bridges_may_open() -> None:
+    found = plan(Load(1000), read_measured())
+    assert found.bridges == 3
+    assert found.postgres_connections == 4 * (database.READERS + 2)
+    assert found.redis_connections == 4 * redis_shared.CONNECTIONS
 
 
 def test_the_storage_of_a_load_is_events_times_bytes() -> None:

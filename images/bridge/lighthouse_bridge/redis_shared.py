@@ -40,6 +40,8 @@ GENERATION_SECONDS = 1.0
 PROBE_SECONDS = 0.4
 LISTEN_SECONDS = 5.0
 _CALLS = 32
+# The most that a bridge holds to one server.
+CONNECTIONS = 2 * _CALLS
 # The second is not one of the first.
 # The last is what redis-py raises when ASK names a node that joined after it last looked.
 AWAY = (RedisError, RedisClusterException, OSError, TimeoutError, AttributeError)
@@ -250,7 +252,7 @@ def _client(settings: RedisSettings) -> Redis | RedisCluster:
         "protocol": 2,
         "client_name": "lighthouse-bridge",
         "driver_info": None,
-        "max_connections": 2 * _CALLS,
+        "max_connections": CONNECTIONS,
     }
     if settings.password_file:
         options["credential_provider"] = _FileCredentials(settings.username, settings.password_file)
