@@ -54,6 +54,13 @@ def _lints(helm: Path, actionlint: Path) -> list[Lint]:
         ),
         Lint("alerts have runbooks, cases, thresholds and metrics", (*python, "ci.monitoring", "check")),
         Lint("actionlint", (str(actionlint / "actionlint"), "-shellcheck=", "-pyflakes=")),
+        Lint(
+            "check-jsonschema",
+            (
+                *(*python, "check_jsonschema", "--quiet", "--data-transform", "gitlab-ci"),
+                *("--builtin-schema", "vendor.gitlab-ci", ".gitlab-ci.yml"),
+            ),
+        ),
         Lint("zizmor", (zizmor, "--offline", "--quiet", "--no-progress", ".github/workflows")),
         Lint("helm lint", (str(helm / "helm"), "lint", "--strict", "--quiet", "charts/lighthouse")),
     ]
