@@ -72,9 +72,10 @@ def _guard() -> int:
     missing = ["The node has not been asked yet."]
 
     def step() -> None:
-        before = guard.reloads
+        reloads, rewrites = guard.reloads, guard.rewrites
         guard.step()
-        metrics.reloads.inc(guard.reloads - before)
+        metrics.reloads.inc(guard.reloads - reloads)
+        metrics.rewrites.inc(guard.rewrites - rewrites)
         missing[:] = guard.missing()
 
     return _run(step, GUARD_SECONDS, metrics.registry, lambda: "; ".join(missing))

@@ -1,4 +1,4 @@
-"""The guard of one pod: keeps its node's users and certificates current, and hands over before it stops."""
+"""The guard of one pod: keeps its node's users, certificates and log of writes good, and hands over before it stops."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class Guard:
         self._server = Server(host, settings.access, named=False)
         self._applied: dict[str, str] = {}
         self._looked = 0.0
+        self._failed = self._rewriting = False
         self.reloads = 0
+        self.rewrites = 0
 
     def step(self) -> None:
         """Do what is due; what fails is logged and tried again at the next step."""
@@ -48,6 +50,7 @@ class Guard:
             if time.monotonic() - self._looked > LOOK_SECONDS:
                 self._looked = time.monotonic()
                 self.reload()
+            self.mend_log()
         except (NodeError, OSError) as error:
             log.info("not now", error=str(error))
 
@@ -64,6 +67,26 @@ class Guard:
         if self._is_new("certificates", state := _fingerprint(list(files.values()))):
             self._server.ask("CONFIG", "SET", *(str(word) for pair in files.items() for word in pair))
             self._note("certificates", state)
+
+    def mend_log(self) -> None:
+        """Have the log of writes written anew once writes to it, which failed, succeed again; raises NodeError.
+
+        A write that a full volume cuts short may leave zeros within the log (Redis 7.0 goes on behind what it cut off
+        again), and a node with such a log does not start.
+        """
+        facts = self._server.facts("persistence")
+        if facts.get("aof_last_write_status", "ok") != "ok":
+            self._failed = True
+        elif self._failed and facts["aof_rewrite_in_progress"] == facts["aof_rewrite_scheduled"] == "0":
+            log.warning("the log of writes had errors and is written anew")
+            self._server.ask("BGREWRITEAOF")
+            self._failed = False
+            self._rewriting = True
+        elif self._rewriting and facts["aof_rewrite_in_progress"] == facts["aof_rewrite_scheduled"] == "0":
+            self._rewriting = False
+            # Not written, be it for want of room: once more.
+            self._failed = facts["aof_last_bgrewrite_status"] != "ok"
+            self.rewrites += not self._failed
 
     def hand_over(self, deadline: float) -> None:
         """Let a replica become the primary, if this node is one and has any; returns when it is or time is up."""

@@ -38,3 +38,8 @@ class GuardMetrics:
             "Times that the node has read changed files.",
             registry=self.registry,
         )
+        self.rewrites = Counter(
+            "lighthouse_redis_guard_log_rewrites",
+            "Times that the log of writes was written anew, since writes to it had failed.",
+            registry=self.registry,
+        )

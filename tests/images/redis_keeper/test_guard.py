@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import socket
 import ssl
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,12 +18,11 @@ from lighthouse_redis_keeper.errors import NodeError
 from lighthouse_redis_keeper.guard import Guard
 from lighthouse_redis_keeper.server import Server
 from lighthouse_redis_keeper.settings import Access, GuardSettings
-from tests.images.redis_keeper.servers import settle, wait_for
+from tests.images.redis_keeper.servers import Site, settle, wait_for
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
-
-    from tests.images.redis_keeper.servers import Site
 
 pytestmark = pytest.mark.heavy
 
@@ -219,3 +221,67 @@ def test_each_user_may_do_what_it_needs_and_nothing_else(
     # A slot that nobody serves is a later refusal: the rules had let the command through.
     allowed = not refused or "CLUSTERDOWN" in refused or "not served" in refused
     assert allowed is may, refused
+
+
+@contextlib.contextmanager
+def small_volume(site: Site, pod: int) -> Iterator[Path]:
+    """A stopped pod's data on a volume of two mebibytes."""
+    data = site.folder / f"data-{pod}"
+    data.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", data], check=True)
+    try:
+        yield data
+    finally:
+        if pod in site.processes:
+            site.stop(pod)
+        subprocess.run(["umount", data], check=True)
+
+
+def write(site: Site, count: int) -> int:
+    """Write keys until one is refused; returns how many were taken."""
+    server = Server(
+        site.address(0),
+        Access(user="bridge", users=site.users, authority=site.access.authority, port=site.port),
+    )
+    try:
+        for number in range(count):
+            try:
+                server.ask("SET", f"lighthouse:{number}", "x" * 1000)
+            except NodeError:
+                return number
+        return count
+    finally:
+        server.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small volume")
+def test_node_starts_again_after_its_volume_was_full(tmp_path: Path) -> None:
+    site = Site(tmp_path, size=1, clustered=False)
+    with small_volume(site, 0) as data:
+        site.start(0)
+        watch = guard(site, 0)
+        wait_for(lambda: not reload_fails(watch), "the server answers")
+        assert write(site, 100) == 100
+        ballast = data / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        assert write(site, 100_000) < 100_000, "the volume is full"
+        watch.step()
+        assert watch.rewrites == 0
+        ballast.unlink()
+        wait_for(lambda: write(site, 100) == 100, "writes are taken again")
+
+        def mended() -> bool:
+            watch.step()
+            return watch.rewrites == 1
+
+        wait_for(mended, "the log is written anew")
+        watch.step()
+        assert watch.rewrites == 1
+        site.stop(0)
+        logs = list((data / "appendonlydir").glob("*.incr.aof"))
+        assert [file.name for file in logs if b"\0" in file.read_bytes()] == []
+        site.start(0)
+        wait_for(lambda: watch.missing() == [], "the server answers again")
+        assert site.ask(0, "GET", "lighthouse:0") == "x" * 1000
