@@ -7,7 +7,7 @@ import json
 import subprocess
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -41,18 +41,21 @@ def serve_registry(folder: Path, address: str, before: tuple[str, ...] = ()) -> 
         process.wait()
 
 
-def push_artifact(address: str, repository: str, tag: str, kind: str, layer: bytes) -> None:
-    """Put one blob of a media type under a tag, as an artifact without a configuration."""
+def push_artifact(address: str, reference: str, kind: str, name: str, layer: bytes) -> None:
+    """Put one named blob of a media type under a repository and tag, as an artifact without a configuration."""
+    repository, _, tag = reference.partition(":")
     manifest_type = "application/vnd.oci.image.manifest.v1+json"
     blobs = {"application/vnd.oci.empty.v1+json": b"{}", kind: layer}
-    described = []
+    described: list[dict[str, Any]] = []
     with httpx.Client(base_url=f"http://{address}/v2/{repository}") as client:
         for media_type, blob in blobs.items():
             digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
             place = client.post("/blobs/uploads/").raise_for_status().headers["Location"]
-            client.put(place, params={"digest": digest}, content=blob).raise_for_status()
+            target = httpx.URL(place).copy_merge_params({"digest": digest})
+            client.put(target, content=blob).raise_for_status()
             described.append({"mediaType": media_type, "digest": digest, "size": len(blob)})
         config, content = described
+        content["annotations"] = {"org.opencontainers.image.title": name}
         manifest = {"schemaVersion": 2, "mediaType": manifest_type, "config": config, "layers": [content]}
         headers = {"Content-Type": manifest_type}
         client.put(f"/manifests/{tag}", content=json.dumps(manifest), headers=headers).raise_for_status()

@@ -34,11 +34,11 @@ def locks() -> dict[str, Path]:
 
 
 def copy_sources(folder: Path) -> Path:
-    """The repository's files without what git ignores."""
+    """The repository's files and links without what git ignores, with their modes."""
     for path in tracked("."):
         target = folder / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+        shutil.copy(path, target, follow_symlinks=False)
     return folder
 
 

@@ -98,10 +98,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(["git", "clone", "--quiet", ROOT, folder])
     run(["git", "rm", "-r", "--quiet", "."], cwd=folder)
     targets.copy_sources(folder)
-    for path in folder.rglob("*"):
-        source = ROOT / path.relative_to(folder)
-        if path.is_file() and source.is_file() and ".git" not in path.relative_to(folder).parts:
-            path.chmod(source.stat().st_mode & 0o777)
     run(["git", "add", "--all"], cwd=folder)
     author = ["-c", "user.name=test", "-c", "user.email=test@lighthouse.example"]
     run(["git", *author, "commit", "--quiet", "--allow-empty", "--message", "As it is"], cwd=folder)

@@ -47,7 +47,7 @@ def publish(registry: str, folder: Path) -> None:
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for name in ("trivy.db", "metadata.json"):
             archive.add(folder / name, name)
-    push_artifact(registry, "trivy-db", "2", LAYER, packed.getvalue())
+    push_artifact(registry, "trivy-db:2", LAYER, "db.tar.gz", packed.getvalue())
 
 
 def test_database_of_a_registry_is_fetched_and_known(
