@@ -11,6 +11,7 @@ from ci.cluster import lifecycle
 from ci.cluster import node as nodes_module
 from ci.console import Failure, Steps, guarded
 from ci.operators import install as operator_installs
+from ci.operators import traefik
 from ci.settings import LOCK, ROOT
 
 PRODUCTION = ROOT / "tests" / "production"
@@ -123,6 +124,8 @@ def test_production(nodes: int, part: str) -> None:
             operator_installs.install_local(steps, cluster, local.programs(steps))
         elif part == "certificates":
             operator_installs.install_cert_manager(steps, cluster, local.programs(steps))
+        if part in {"", "edge"}:
+            traefik.install(steps, cluster, local.programs(steps))
     folder = str((PRODUCTION / part).relative_to(ROOT))
     raise SystemExit(proofs.pytest([folder, PATIENT], helm=cluster.tools, helm3=helm_3, live=True))
 

@@ -67,6 +67,11 @@ def _trivy_ldflags() -> str:
     return f"-X {package}/pkg/version/app.ver={module_version('trivy', package).removeprefix('v')}"
 
 
+def _traefik_ldflags() -> str:
+    package = "github.com/traefik/traefik/v3"
+    return f"-X {package}/pkg/version.Version={module_version('traefik', package).removeprefix('v')}"
+
+
 _COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 
 CLUSTER_TOOLS = (
@@ -143,6 +148,14 @@ VERSITYGW = GoTool(
     "github.com/versity/versitygw",
     ("github.com/versity/versitygw/cmd/versitygw",),
     ("versitygw",),
+)
+# The edge's controller in the tests.
+TRAEFIK = GoTool(
+    "traefik",
+    "github.com/traefik/traefik/v3",
+    ("github.com/traefik/traefik/v3/cmd/traefik",),
+    ("traefik",),
+    ldflags=_traefik_ldflags(),
 )
 HELM_UNITTEST = GoTool(
     "helm-unittest",
@@ -238,11 +251,14 @@ def go_tool(tool: GoTool, steps: Steps) -> Path:
     return folder
 
 
-def module_folder(tool: GoTool) -> Path:
-    """The unpacked module of a tool, with its manifests; downloaded if new and checked against go.sum."""
+def module_folder(tool: GoTool, module: str = "") -> Path:
+    """The unpacked module of a tool, or another one that it is built with; downloaded if new and checked against
+    go.sum."""
     env = dict(os.environ, GOFLAGS="-mod=readonly", GOTOOLCHAIN="local", GOPROXY=_module_proxy())
     hint = "Check that the Go module proxy is reachable, then run the command again."
-    found = run(["go", "mod", "download", "-json", tool.module], cwd=tool.folder, env=env, hint=hint)
+    found = run(
+        ["go", "mod", "download", "-json", module or tool.module], cwd=tool.folder, env=env, hint=hint
+    )
     return Path(json.loads(found)["Dir"])
 
 

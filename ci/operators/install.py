@@ -78,14 +78,14 @@ def _install(steps: Steps, cluster: Cluster, references: manifests.Images, argum
         _install_cert_manager(cluster, arguments)
     with steps.step(f"CloudNativePG {TOOLS['cloudnative-pg'].version}"):
         text = _manifest("cloudnative-pg", "releases/cnpg-{version}.yaml")
-        _apply(cluster, manifests.cloudnative_pg(text, references))
-        _ready(cluster, CNPG_NAMESPACE, "cnpg-controller-manager")
+        apply_documents(cluster, manifests.cloudnative_pg(text, references))
+        ready(cluster, CNPG_NAMESPACE, "cnpg-controller-manager")
     with steps.step(f"Barman Cloud plugin {TOOLS['barman-plugin'].version}"):
         text = _manifest("barman-plugin", "manifest.yaml")
         documents = manifests.barman_plugin(text, references)
         # cert-manager answers before its webhook's certificate is known to the API server.
-        _retried(lambda: _apply(cluster, documents), "cert-manager's webhook")
-        _ready(cluster, CNPG_NAMESPACE, "barman-cloud")
+        _retried(lambda: apply_documents(cluster, documents), "cert-manager's webhook")
+        ready(cluster, CNPG_NAMESPACE, "barman-cloud")
     with steps.step("CloudNativePG's webhook"):
         _retried(lambda: _probe(cluster), "CloudNativePG's webhook")
 
@@ -109,7 +109,7 @@ def _install_cert_manager(cluster: Cluster, arguments: list[str]) -> None:
         cluster.helm(*words, *where, *options, *arguments)
 
 
-def _apply(cluster: Cluster, documents: list[Manifest]) -> None:
+def apply_documents(cluster: Cluster, documents: list[Manifest]) -> None:
     """Apply manifests server-side, definitions of resources first."""
     names = manifests.crds(documents)
     definitions = [item for item in documents if item["kind"] == "CustomResourceDefinition"]
@@ -131,7 +131,8 @@ def _apply(cluster: Cluster, documents: list[Manifest]) -> None:
             cluster.kubectl("wait", "--for=condition=Established", "crd", *names, "--timeout=60s")
 
 
-def _ready(cluster: Cluster, namespace: str, deployment: str) -> None:
+def ready(cluster: Cluster, namespace: str, deployment: str) -> None:
+    """Wait until a Deployment has the replicas it needs."""
     # Not "rollout status", which waits for every pod: one that does not lead may never be ready.
     words = ["wait", "--for=condition=Available", f"deployment/{deployment}", "-n", namespace]
     cluster.kubectl(*words, "--timeout=180s")

@@ -1,0 +1,53 @@
+"""Traefik on the local cluster, for the tests of the edge: definitions, rights and two replicas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import yaml
+
+from ci.cluster import lifecycle
+from ci.cluster import node as nodes
+from ci.images import Image, import_into, program_image
+from ci.operators.install import apply_documents, ready
+from ci.settings import ROOT
+from ci.toolchain import TRAEFIK, go_tool, module_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ci.console import Steps
+    from ci.operators.manifests import Manifest
+    from ci.release import Cluster
+
+NAMESPACE = "traefik"
+HTTP_PORT, HTTPS_PORT = 30080, 30443
+GATEWAY_API = "sigs.k8s.io/gateway-api"
+
+
+def install(steps: Steps, cluster: Cluster, programs: Path) -> None:
+    """Install it on the local cluster with an image built here; `programs` holds containerd's ctr."""
+    image = program_image(steps, "traefik", go_tool(TRAEFIK, steps) / "traefik")
+    with steps.step("load Traefik's image into the nodes"):
+        for node in lifecycle.current():
+            import_into(programs / "ctr", nodes.socket(node), [image])
+    with steps.step(f"Traefik {TRAEFIK.version}"):
+        apply_documents(cluster, [*_definitions(), *_documents(image)])
+        ready(cluster, NAMESPACE, "traefik")
+
+
+def _definitions() -> list[Manifest]:
+    """The kinds of Traefik and those of the Gateway API, in the release that this Traefik was built for."""
+    reference = module_folder(TRAEFIK) / "docs" / "content" / "reference" / "dynamic-configuration"
+    gateway = module_folder(TRAEFIK, GATEWAY_API) / "config" / "crd" / "standard"
+    files = [reference / "kubernetes-crd-definition-v1.yml", *sorted(gateway.glob("*.yaml"))]
+    found = [document for file in files for document in yaml.safe_load_all(file.read_text())]
+    return [document for document in found if document and document["kind"] == "CustomResourceDefinition"]
+
+
+def _documents(image: Image) -> list[Manifest]:
+    text = (ROOT / "ci" / "operators" / "traefik.yaml").read_text()
+    documents: list[Manifest] = list(yaml.safe_load_all(text))
+    (deployment,) = [item for item in documents if item["kind"] == "Deployment"]
+    deployment["spec"]["template"]["spec"]["containers"][0]["image"] = image.reference
+    return documents

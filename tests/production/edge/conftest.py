@@ -1,0 +1,164 @@
+"""Fixtures of the tests of the edge: two bridges on a PostgreSQL behind Traefik, by Ingress and by Gateway API."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ci import images as image_builds
+from ci.cluster import lifecycle
+from ci.cluster import node as nodes_module
+from ci.console import Steps
+from ci.operators import traefik
+from ci.release import Cluster, install, local_values, role_key
+from ci.settings import KUBECONFIG, NAMESPACE, POD_NETWORK, RELEASE
+from ci.toolchain import CLUSTER_TOOLS, bin_folder, go_tool, helm_and_kubectl
+from lighthouse_harness.manifests import merge
+from tests.images.certificates import certificate, new_authority
+from tests.live import stores
+from tests.live.knocking import restricted_pod
+from tests.live.support import Container, applied
+from tests.production.edge.outside import HOST, Outside
+from tests.production.reports import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BRIDGES = 2
+CERTIFICATE = "lighthouse-example-com"
+KINDS: dict[str, dict[str, Any]] = {
+    "ingress": {"kind": "ingress"},
+    # Traefik wants the ports on which its entry points listen.
+    "gateway": {"kind": "gateway", "gateway": {"ports": {"http": 8000, "https": 8443}}},
+}
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """The local cluster."""
+    if not KUBECONFIG.exists():
+        pytest.fail("No cluster runs: run 'make test-production PART=edge'.", pytrace=False)
+    return Cluster(helm_and_kubectl(Steps(quiet=True)), KUBECONFIG)
+
+
+@pytest.fixture(scope="session")
+def images() -> dict[str, image_builds.Image]:
+    """The images of the product and of the stores, on all nodes."""
+    steps = Steps(quiet=True)
+    base = image_builds.base_image(steps)
+    built = {name: image_builds.product_image(steps, name, base) for name in image_builds.PRODUCT}
+    built["stores"] = image_builds.stores_image(steps)
+    programs = bin_folder([go_tool(tool, steps) for tool in CLUSTER_TOOLS])
+    for node in lifecycle.current():
+        image_builds.import_into(programs / "ctr", nodes_module.socket(node), built.values())
+    return built
+
+
+@dataclass
+class Release:
+    """Bridges behind the edge, whose values tests change."""
+
+    cluster: Cluster
+    images: dict[str, image_builds.Image]
+    folder: Path
+    edge: dict[str, Any] = field(default_factory=dict)
+
+    def upgrade(self, edge: dict[str, Any]) -> None:
+        """Install or upgrade with these values of the edge beside the usual ones."""
+        self.edge = edge
+        usual = {
+            "enabled": True,
+            "hosts": [HOST],
+            "port": traefik.HTTPS_PORT,
+            "tls": {"existingSecret": CERTIFICATE},
+            "maxBodyMiB": 1,
+        }
+        small = {"requests": {"cpu": "50m", "memory": "128Mi", "ephemeral-storage": "64Mi"}}
+        controller = {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": traefik.NAMESPACE}}
+        }
+        values = {
+            "agents": {"enabled": False},
+            "fuse-csi": {"enabled": False},
+            "bridge": {
+                "replicas": BRIDGES,
+                "database": stores.database_value(),
+                "resources": small,
+                "trustedProxies": [str(POD_NETWORK)],
+            },
+            "networkPolicies": {"database": {"peers": [stores.PEER]}, "edge": [controller]},
+            "edge": merge(usual, edge),
+        }
+        path = self.folder / "values.json"
+        path.write_text(json.dumps(values))
+        local = local_values([self.images[name] for name in image_builds.PRODUCT])
+        install(self.cluster, RELEASE, NAMESPACE, [*local, "--values", str(path)], timeout="10m")
+
+    def key(self, role: str) -> str:
+        """The join key of a role."""
+        with role_key(self.cluster, RELEASE, NAMESPACE, role) as path:
+            return path.read_text().strip()
+
+
+@pytest.fixture(scope="session")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Outside:
+    """This machine, before the first node."""
+    folder = tmp_path_factory.mktemp("certificate")
+    certificate(folder, ["127.0.0.1"], new_authority(), [HOST])
+    address = str(lifecycle.current()[0].address)
+    return Outside(address, traefik.HTTP_PORT, traefik.HTTPS_PORT, folder / "ca.crt")
+
+
+@pytest.fixture(scope="session")
+def release(
+    cluster: Cluster,
+    images: dict[str, image_builds.Image],
+    outside: Outside,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Release]:
+    """The release with its database and its certificate, not yet installed."""
+    folder = tmp_path_factory.mktemp("edge")
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(namespace).encode())
+    files = {name: (outside.authority.parent / name).read_bytes() for name in ("tls.crt", "tls.key")}
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": CERTIFICATE, "namespace": NAMESPACE},
+        "data": {name: base64.b64encode(content).decode() for name, content in files.items()},
+    }
+    objects = stores.store_objects(images["stores"].reference, folder / "stores", NAMESPACE, ["postgres"])
+    with applied(cluster, secret, *objects):
+        cluster.kubectl("rollout", "status", "deployment/postgres", "-n", stores.NAMESPACE, "--timeout=120s")
+        yield Release(cluster, images, folder)
+        cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
+
+
+@pytest.fixture(scope="session", params=sorted(KINDS, reverse=True))
+def edge(request: pytest.FixtureRequest, release: Release) -> Release:
+    """The release by Ingress, then by Gateway API."""
+    release.upgrade(KINDS[request.param])
+    return release
+
+
+@pytest.fixture(scope="session")
+def elsewhere(cluster: Cluster, images: dict[str, image_builds.Image]) -> Iterator[Container]:
+    """A pod of a stranger, which has another address than this machine."""
+    name = "elsewhere"
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    pod = restricted_pod(name, name, images["bridge"].reference, {})
+    with applied(cluster, namespace, pod):
+        cluster.kubectl("wait", "-n", name, "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+        yield Container(cluster, name, name, "knock")
+
+
+@pytest.fixture(scope="session")
+def report() -> Report:
+    """The table of figures."""
+    return Report("edge")
