@@ -116,7 +116,14 @@ EDGE_WITHOUT: tuple[dict[str, Any], ...] = (
     {"bridge": {"trustedProxies": []}},
     {"networkPolicies": {"edge": []}},
     {"bridge": {"enabled": False}, "agents": {"enabled": False}},
-    {"global": {"certificates": {"maker": "own"}}},
+)
+EDGE_CERTIFIED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("own", {"edge": {"controller": "haproxy"}}),
+    ("cert-manager", {"edge": {"kind": "gateway"}}),
+    ("cert-manager", {"edge": {"controller": "haproxy"}}),
+    ("existing", {"bridge": {"tls": {"existingSecret": "b"}}, "agents": {"tls": {"existingSecret": "a"}}}),
+    ("own", {"edge": {"clientTls": {"existingSecret": "client"}}}),
+    ("own", {"edge": {"haproxy": {"authoritySecret": "authority"}}}),
 )
 CERTIFICATES = ("serverTLSSecret", "serverCASecret", "replicationTLSSecret", "clientCASecret")
 POSTGRES_ADMITTED: tuple[dict[str, Any], ...] = (
@@ -269,6 +276,10 @@ def _requests() -> list[Request]:
     ]
     edges = [_merged(WHOLE, {"edge": values}) for values in (*EDGE_ADMITTED, *EDGE_REFUSED)]
     edges += [_merged(WHOLE, values) for values in EDGE_WITHOUT]
+    edges += [
+        _merged(WHOLE | {"global": {"certificates": {"maker": maker}}}, values)
+        for maker, values in EDGE_CERTIFIED
+    ]
     cases += [replace(plain, overrides=values) for values in edges]
     mesh = {"istio": {"enabled": True}}
     cases += [

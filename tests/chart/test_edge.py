@@ -34,12 +34,18 @@ GATEWAY_VERSIONS = ("v1.4.1", "v1.5.1", "v1.6.1")
 """Releases of the Gateway API whose schemas hold; that of 1.7 needs a Go that is not out for this toolchain."""
 KNOWN = yaml.safe_load((HERE / "haproxy_annotations.yaml").read_text())
 TRAEFIK = "traefik.ingress.kubernetes.io/router"
+SERVICE = "traefik.ingress.kubernetes.io/service"
 
 
 def edge(renderer: Renderer, preset: str, values: Mapping[str, Any] | None = None) -> Render:
     """The render of one preset with two hosts, over values of the edge."""
     chosen = merge(merge(PRESETS[preset], {"hosts": HOSTS}), dict(values or {}))
-    return renderer.render(replace(request_for("default"), overrides=merge(WHOLE, {"edge": chosen})))
+    return whole(renderer, {"edge": chosen})
+
+
+def whole(renderer: Renderer, values: Mapping[str, Any]) -> Render:
+    """The render of a release with all its parts, over these values."""
+    return renderer.render(replace(request_for("default"), overrides=merge(WHOLE, values)))
 
 
 def ours(render: Render, kind: str) -> dict[str, Object]:
@@ -229,18 +235,23 @@ def test_the_controller_waits_for_bridges_as_long_as_it_is_told(preset: str, ren
         lines = told["backend-config-snippet"].splitlines()
         assert (told["timeout-server"], "timeout tunnel 90s" in lines) == ("90s", True)
         assert "timeout connect 7s" in lines
-    elif preset == "traefik by ingress":
-        transport = ours(render, "ServersTransport")[""].at("spec.forwardingTimeouts")
-        assert dict(transport) == {
-            "dialTimeout": "7s",
-            "responseHeaderTimeout": "90s",
-            "idleConnTimeout": "10s",
-        }
-        (reference,) = ours(render, "Service")[""].annotations.values()
-        assert reference == "lighthouse-lighthouse-edge@kubernetescrd"
+        return
+    transport = ours(render, "ServersTransport")[""]
+    assert dict(transport.at("spec.forwardingTimeouts")) == {
+        "dialTimeout": "7s",
+        "responseHeaderTimeout": "90s",
+        "idleConnTimeout": "10s",
+    }
+    if preset == "traefik by ingress":
+        annotations = ours(render, "Service")[""].annotations
+        assert annotations[f"{SERVICE}.serverstransport"] == "lighthouse-lighthouse-edge@kubernetescrd"
     else:
+        (behind,) = thaw(ours(render, "TraefikService")[""].document)["spec"]["weighted"]["services"]
+        assert (behind["name"], behind["port"]) == ("lighthouse-edge", 8765)
+        assert behind["serversTransport"] == transport.name
         rules = thaw(ours(render, "HTTPRoute")[""].document)["spec"]["rules"]
-        assert [rule["timeouts"] for rule in rules] == [{"request": "0s"}, {"request": "90s"}]
+        backend = {"group": "traefik.io", "kind": "TraefikService", "name": "lighthouse-edge"}
+        assert [rule["backendRefs"] for rule in rules] == [[backend], [backend]]
 
 
 def test_haproxy_adds_the_clients_address_and_asks_bridges_for_their_health(renderer: Renderer) -> None:
@@ -302,10 +313,6 @@ def test_a_shared_gateway_is_used_and_not_made(renderer: Renderer) -> None:
         (
             {"networkPolicies": {"edge": []}},
             "networkPolicies.edge is empty, so the controller would not reach",
-        ),
-        (
-            {"global": {"certificates": {"maker": "own"}}},
-            "the controller speaks plain HTTP to bridges; set the second to none",
         ),
         (
             {"bridge": {"enabled": False}, "agents": {"enabled": False}},
@@ -373,7 +380,7 @@ def test_a_real_api_server_with_the_controllers_definitions_accepts_them(
     renderer: Renderer, api_server: ApiServer
 ) -> None:
     """The rules in CEL too, of each release of the Gateway API in turn."""
-    api_server.add_crds(pinned_crds(("Middleware", "ServersTransport")))
+    api_server.add_crds(pinned_crds(("Middleware", "ServersTransport", "TraefikService")))
     told, tried = {}, 0
     for version in GATEWAY_VERSIONS:
         kinds = ("Gateway", "HTTPRoute")

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import http.client
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lighthouse_harness.manifests import merge
+from tests.images.certificates import certificate, new_authority
 
-from .conftest import WHOLE, request_for
-from .test_edge import haproxy
+from .test_edge import haproxy, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,10 +39,14 @@ frontend edge
 backend bridge
   timeout server {silence}
   {forwarded}
-  server one 127.0.0.1:{bridge}
+  {encryption}
 {snippet}
+  server one 127.0.0.1:{bridge}
 """
-"""As the ingress controller writes it, in short: what annotations say stands in the backend."""
+"""As the ingress controller writes it, in short and in its order: what annotations say stands in the backend."""
+ENCRYPTION = "default-server ssl alpn h2,http/1.1 verify required ca-file {authority} crt {client}"
+"""What the controller makes of server-ssl, server-ca and server-crt."""
+BRIDGE = "lighthouse-bridge.lighthouse.svc.cluster.local"
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 SHAPES = {
     "two lengths": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: %d\r\n\r\n"
@@ -95,11 +99,12 @@ class Edge:
         connection.close()
         return result
 
-    def raw(self, request: bytes) -> bytes:
-        """What HAProxy says to these bytes until it closes."""
+    def raw(self, request: bytes, *, whole: bool = True) -> bytes:
+        """What HAProxy says to these bytes until it closes; it owes no answer to who leaves before the request is whole."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
             connection.sendall(request)
-            connection.shutdown(socket.SHUT_WR)
+            if whole:
+                connection.shutdown(socket.SHUT_WR)
             said = b""
             while more := connection.recv(65536):
                 said += more
@@ -115,13 +120,38 @@ def _free_port() -> int:
 
 @pytest.fixture(name="edge")
 def _edge(renderer: Renderer, tmp_path: Path) -> Iterator[Edge]:
+    with _running(renderer, tmp_path) as edge:
+        yield edge
+
+
+@contextlib.contextmanager
+def _running(
+    renderer: Renderer, tmp_path: Path, maker: str = "none", tls: ssl.SSLContext | None = None
+) -> Iterator[Edge]:
+    """HAProxy, set up by the chart, before a server that speaks TLS if there is a context for it.
+
+    Its own certificate and the authority are in the folder `controller` then.
+    """
     program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
     # Its absence fails the tests, since nothing else proves what they prove.
     assert program, "haproxy is not a program here: apt-get install haproxy, or run 'make up' once"
-    values = {"edge": {"controller": "haproxy", "maxBodyMiB": 1, "rateLimit": {"requestsPerSecond": LIMIT}}}
-    told = haproxy(renderer.render(replace(request_for("default"), overrides=merge(WHOLE, values))))
+    told = haproxy(
+        whole(
+            renderer,
+            {
+                "global": {"certificates": {"maker": maker}},
+                "edge": {"controller": "haproxy", "maxBodyMiB": 1, "rateLimit": {"requestsPerSecond": LIMIT}},
+            },
+        )
+    )
     asked: list[str] = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bridge", (_Bridge,), {"asked": asked}))
+    encryption = ""
+    if tls:
+        folder = tmp_path / "controller"
+        encryption = ENCRYPTION.format(authority=folder / "ca.crt", client=folder / "both.pem")
+        # The handshake is for the thread of a connection: a client that fails it must not end the server.
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     port = _free_port()
     file = tmp_path / "haproxy.cfg"
@@ -131,6 +161,7 @@ def _edge(renderer: Renderer, tmp_path: Path) -> Iterator[Edge]:
             bridge=server.server_address[1],
             silence=told["timeout-server"],
             forwarded={"true": "option forwardfor"}[told["forwarded-for"]],
+            encryption=encryption,
             snippet=told["backend-config-snippet"],
         )
     )
@@ -169,7 +200,7 @@ def test_a_client_beyond_its_limit_is_told_when_to_come_again(edge: Edge) -> Non
 
 def test_a_body_beyond_the_limit_does_not_reach_the_bridge(edge: Edge) -> None:
     assert edge.ask("POST", b"x" * 2**20)[0] == 200
-    said = edge.raw(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048577\r\n\r\n")
+    said = edge.raw(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048577\r\n\r\n", whole=False)
     assert said.startswith(b"HTTP/1.1 413 "), said
     assert len(edge.asked) == 1
 
@@ -194,3 +225,29 @@ def test_a_length_beside_chunks_is_dropped(edge: Edge) -> None:
     )
     edge.raw(request + SMUGGLED)
     assert "/smuggled" not in edge.asked
+
+
+@pytest.mark.parametrize(
+    ("name", "of_the_release", "status"),
+    [(BRIDGE, True, 200), ("lighthouse-agents.lighthouse-agents", True, 503), (BRIDGE, False, 503)],
+    ids=["the bridge", "another with a certificate", "another authority"],
+)
+def test_it_speaks_to_none_but_the_bridge(
+    name: str, of_the_release: bool, status: int, renderer: Renderer, tmp_path: Path
+) -> None:
+    ours, theirs = new_authority(), new_authority()
+    controller, shown = tmp_path / "controller", tmp_path / "shown"
+    controller.mkdir()
+    shown.mkdir()
+    certificate(controller, [], ours, ["lighthouse-edge.lighthouse"])
+    both = (controller / "tls.crt").read_bytes() + (controller / "tls.key").read_bytes()
+    (controller / "both.pem").write_bytes(both)
+    certificate(shown, [], ours if of_the_release else theirs, [name])
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(shown / "tls.crt", shown / "tls.key")
+    # As a bridge does whose clients are verified.
+    tls.load_verify_locations(controller / "ca.crt")
+    tls.verify_mode = ssl.CERT_REQUIRED
+    with _running(renderer, tmp_path, "own", tls) as edge:
+        assert edge.ask()[0] == status
+        assert edge.asked == ["/"] * (status == 200)

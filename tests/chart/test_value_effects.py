@@ -96,7 +96,21 @@ def test_every_value_has_an_effect(renderer: Renderer) -> None:
         )
     ]
     # First where most values have an effect: the search for a value's ends with the first that shows it.
-    bases = [whole, plain, external, lasting, less, restored, replicas, own, *edges, *certified]
+    edge, haproxy = request_for("edge"), request_for("haproxy")
+    bases = [
+        whole,
+        plain,
+        external,
+        lasting,
+        less,
+        restored,
+        replicas,
+        own,
+        *edges,
+        edge,
+        haproxy,
+        *certified,
+    ]
     result = effects(renderer, bases, LEAVES)
     unused = sorted(set(result.unused) - set(UNSEEN))
     assert not unused, "\n".join(unused)

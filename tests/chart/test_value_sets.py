@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
@@ -51,15 +51,11 @@ def _judged(render: Render) -> Iterator[Verdict]:
                 assert gate.optional, gate.name
 
 
-# Bridges with certificates are behind no edge.
-WITHOUT: dict[str, dict[str, Any]] = {"replicas": {"edge": {"enabled": False}}}
-
-
 def _request(values: ValueSet, profile: str = "default") -> Request:
     return Request(
         CHART,
         profiles()[profile],
-        overrides=merge(merge(WHOLE, values.values), WITHOUT.get(profile, {})),
+        overrides=merge(WHOLE, values.values),
         release="lighthouse",
         namespace="lighthouse",
         api_versions=OPERATED,

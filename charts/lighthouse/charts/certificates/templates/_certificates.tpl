@@ -39,6 +39,12 @@ it knows which components a release has.
 {{- $wanted = append $wanted (dict "component" "certificates" "name" $name "secret" $secret "namespace" $here "names" $names "usages" $client) -}}
 {{- end -}}
 
+{{- if hasKey .Subcharts "edge" -}}
+{{- $name := include "lighthouse.edge.name" . -}}
+{{- $names := list (printf "%s.%s" $name $here) -}}
+{{- $wanted = append $wanted (dict "component" "edge" "name" $name "secret" (include "lighthouse.edge.clientTlsSecretName" .) "namespace" $here "names" $names "usages" $client) -}}
+{{- end -}}
+
 {{- with $values.edge.hosts -}}
 {{- $name := printf "%s-edge" (include "lighthouse.fullname" $) -}}
 {{- $wanted = append $wanted (dict "component" "certificates" "isEdge" true "name" $name "secret" (include "lighthouse.edge.tlsSecretName" $) "namespace" $here "names" . "usages" $server) -}}

@@ -70,10 +70,15 @@ templates of every chart of an umbrella into one namespace.
 {{- $name -}}
 {{- end -}}
 
-{{- /* The bridge's address as agents see it. A name that ends with a dot is in no certificate. */ -}}
+{{- /* The name by which clients within the cluster know the bridge's certificate: none ends with a dot. */ -}}
+{{- define "lighthouse.bridge.tlsName" -}}
+{{- include "lighthouse.bridge.name" . }}.{{ .Release.Namespace }}.svc.{{ trimSuffix "." .Values.global.clusterDomain }}
+{{- end -}}
+
+{{- /* The bridge's address as agents see it. */ -}}
 {{- define "lighthouse.bridge.url" -}}
 {{- if include "lighthouse.secured" . -}}
-https://{{ include "lighthouse.bridge.name" . }}.{{ .Release.Namespace }}.svc.{{ trimSuffix "." .Values.global.clusterDomain }}:8765
+https://{{ include "lighthouse.bridge.tlsName" . }}:8765
 {{- else -}}
 http://{{ include "lighthouse.bridge.name" . }}.{{ .Release.Namespace }}.svc.{{ .Values.global.clusterDomain }}:8765
 {{- end -}}
@@ -141,4 +146,14 @@ http://{{ include "lighthouse.bridge.name" . }}.{{ .Release.Namespace }}.svc.{{ 
 {{- /* The certificate that clients see, unless an existing Secret is named. */ -}}
 {{- define "lighthouse.edge.tlsSecretName" -}}
 {{- include "lighthouse.edge.name" . }}-tls
+{{- end -}}
+
+{{- /* The certificate that the controller shows to bridges, with their authority. */ -}}
+{{- define "lighthouse.edge.clientTlsSecretName" -}}
+{{- include "lighthouse.edge.name" . }}-client-tls
+{{- end -}}
+
+{{- /* The authority of bridges as HAProxy's controller reads it. */ -}}
+{{- define "lighthouse.edge.authoritySecretName" -}}
+{{- include "lighthouse.edge.name" . }}-authority
 {{- end -}}

@@ -6,6 +6,14 @@
 {{- .Values.tls.existingSecret | default (include "lighthouse.edge.tlsSecretName" .) -}}
 {{- end -}}
 
+{{- define "edge.clientTlsSecretName" -}}
+{{- .Values.clientTls.existingSecret | default (include "lighthouse.edge.clientTlsSecretName" .) -}}
+{{- end -}}
+
+{{- define "edge.scheme" -}}
+{{- ternary "http" "https" (empty (include "lighthouse.secured" .)) -}}
+{{- end -}}
+
 {{- define "edge.className" -}}
 {{- .Values.className | default .Values.controller -}}
 {{- end -}}
@@ -69,9 +77,18 @@ haproxy.org/timeout-server: {{ $silence }}
 haproxy.org/check: "true"
 haproxy.org/check-http: GET /ready
 haproxy.org/check-interval: 5s
+{{- if include "lighthouse.secured" . }}
+haproxy.org/server-ssl: "true"
+haproxy.org/server-crt: {{ .Release.Namespace }}/{{ include "edge.clientTlsSecretName" . }}
+haproxy.org/server-ca: {{ .Release.Namespace }}/{{ .Values.haproxy.authoritySecret | default (include "lighthouse.edge.authoritySecretName" .) }}
+{{- end }}
 haproxy.org/backend-config-snippet: |
   timeout connect {{ int .Values.timeouts.connectSeconds }}s
   timeout tunnel {{ $silence }}
+  {{- if include "lighthouse.secured" . }}
+  {{- $name := include "lighthouse.bridge.tlsName" . }}
+  default-server sni str({{ $name }}) check-sni {{ $name }} verifyhost {{ $name }}
+  {{- end }}
   stick-table type ipv6 size 100k expire 10s store gpc0,gpc0_rate(1s)
   http-request track-sc2 src,ipmask(32,64)
   http-request return status 429 content-type application/json string '{"detail":"A client may send {{ $limit }} requests a second."}' hdr Retry-After 1 if { sc2_gpc0_rate ge {{ $limit }} }
