@@ -35,14 +35,22 @@ def read_moved(file: Path) -> list[Moved]:
 
 
 def admit_moved(schema: dict[str, Any], moved: Iterable[Moved], prefix: str = "") -> None:
-    """Put the old names below `prefix` into a schema; raises ValuesError for one that is a value today."""
+    """Put the old names below `prefix` into a schema, as deprecated; raises ValuesError for one that is a value today."""
     for row in moved:
-        if not row.old.startswith(prefix):
-            continue
-        *parents, name = row.old.removeprefix(prefix).split(".")
-        place = schema
-        for parent in parents:
-            place = place["properties"].setdefault(parent, {"type": "object", "properties": {}})
-        if name in place["properties"]:
-            raise ValuesError(f"moved.yaml: {row.old} is a value of this release; take it out of the table.")
-        place["properties"][name] = {"description": f"Moved to {row.new} in {row.release}."}
+        if row.old.startswith(prefix):
+            _admit(schema, row, row.old.removeprefix(prefix).split("."))
+
+
+def _admit(schema: dict[str, Any], row: Moved, path: list[str]) -> None:
+    # A chart that leaves a part's values to the part's own schema knows no properties of it, and admits them all.
+    if "properties" not in schema:
+        return
+    name, *rest = path
+    properties = schema["properties"]
+    if rest:
+        gone = {"type": "object", "deprecated": True, "additionalProperties": False, "properties": {}}
+        _admit(properties.setdefault(name, gone), row, rest)
+    elif name in properties:
+        raise ValuesError(f"moved.yaml: {row.old} is a value of this release; take it out of the table.")
+    else:
+        properties[name] = {"deprecated": True, "description": f"Moved to {row.new} in {row.release}."}

@@ -153,27 +153,21 @@ OWN: dict[str, Any] = {
     "redis": {"enabled": True},
     "bridge": {"replicas": 3, "database": {"own": True}, "redis": {"own": True, "cluster": True}},
 }
-ACME: dict[str, Any] = {
-    "global": {"certificates": {"maker": "cert-manager"}},
-    "certificates": {
-        "edge": {
-            "hosts": ["lighthouse.example"],
-            "issuer": {
-                "kind": "acme",
-                "acme": {
-                    "server": "https://acme.example/directory",
-                    "email": "a@example.com",
-                    "ingressClass": "traefik",
-                },
-            },
-        }
-    },
-}
 EDGE: dict[str, Any] = {
     "edge": {"enabled": True, "hosts": ["lighthouse.example.com"]},
     "bridge": {"trustedProxies": ["10.244.0.0/16"]},
     "networkPolicies": {
         "edge": [named("ingress-controller", **{"app.kubernetes.io/name": "ingress-controller"})]
+    },
+}
+ACME: dict[str, Any] = {
+    **EDGE,
+    "edge": {
+        **EDGE["edge"],
+        "tls": {
+            "maker": "acme",
+            "acme": {"server": "https://acme.example/directory", "email": "a@example.com"},
+        },
     },
 }
 # The API server may be on the pod's own node.
@@ -217,8 +211,8 @@ SCENARIOS = {
         },
         store_ports=(7070,),
     ),
-    "ACME through an ingress": Scenario(OPENING | ACME, PEERS),
     "with an edge": Scenario(EDGE, {"edge": ["ingress-controller/controller"]}),
+    "with an edge that ACME asks": Scenario(ACME, {"edge": ["ingress-controller/controller"]}),
     "without driver": Scenario({"fuse-csi": {"enabled": False}}),
     "bridge alone": Scenario({"fuse-csi": {"enabled": False}, "agents": {"enabled": False}}),
     "with Redis": Scenario(OPENING | {"redis": {"enabled": True}}, PEERS),
@@ -248,7 +242,7 @@ def neighbours(scenario: Scenario) -> list[Object]:
     clients = [workload(f"{scenario.namespace}/client", DATABASE_CAPABILITY, *LISTENING)]
     solver = Port(8089, "TCP", "http")
     solvers = [workload(f"{scenario.namespace}/solver", SOLVER, solver, *LISTENING)]
-    asked = scenario.value("certificates.edge.issuer.acme.server")
+    asked = scenario.value("edge.tls.acme.server")
     return (
         (clients if "postgres" in scenario.components else [])
         + (solvers if asked else [])

@@ -8,7 +8,7 @@ import pytest
 
 from lighthouse_harness.render import RenderError
 
-from .test_certificates import ACME, EXISTING, HOST, Values, made_by, rendered
+from .test_certificates import EXISTING, Values, made_by, rendered
 
 if TYPE_CHECKING:
     from lighthouse_harness.render import Renderer
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
             "certificates.clients is set but global.certificates.maker is none",
         ),
         (
-            {"certificates": {"edge": HOST}},
-            "certificates.edge.hosts is set but global.certificates.maker is none, which makes no certificate",
-        ),
-        (
             made_by("own", {"certificates": {"issuer": {"kind": "vault"}}}),
             "certificates.issuer.kind is vault but global.certificates.maker is own",
         ),
@@ -45,35 +41,6 @@ if TYPE_CHECKING:
         (
             made_by("cert-manager", {"certificates": {"issuer": {"existing": {"name": "x"}}}}),
             'certificates.issuer.existing.name is "x" but certificates.issuer.kind is self-made; set that to existing',
-        ),
-        (
-            made_by("cert-manager", {"certificates": {"edge": {"issuer": {"kind": "existing"}}}}),
-            "certificates.edge.issuer.kind is existing but certificates.edge.issuer.existing.name is empty",
-        ),
-        (
-            made_by(
-                "cert-manager",
-                {
-                    "certificates": {
-                        "edge": {**HOST, "issuer": {"kind": "acme", "acme": ACME | {"gateway": "g"}}}
-                    }
-                },
-            ),
-            'acme.ingressClass is "haproxy" and certificates.edge.issuer.acme.gateway is "g"; name the one',
-        ),
-        (
-            made_by("cert-manager", {"certificates": {"edge": {"issuer": {"kind": "acme", "acme": ACME}}}}),
-            "certificates.edge.issuer.kind is acme but certificates.edge.hosts is empty; list the hosts",
-        ),
-        (
-            made_by(
-                "cert-manager",
-                {
-                    "istio": {"enabled": True},
-                    "certificates": {"edge": {**HOST, "issuer": {"kind": "acme", "acme": ACME}}},
-                },
-            ),
-            "istio.enabled is true but certificates.edge.issuer.kind is acme",
         ),
     ],
 )

@@ -39,13 +39,13 @@ EXISTING: Values = {
     "bridge": {"tls": {"existingSecret": "b"}},
     "agents": {"tls": {"existingSecret": "a"}},
 }
-ACME: Values = {
-    "server": "https://acme.example/directory",
-    "email": "a@example.com",
-    "ingressClass": "haproxy",
-}
 VAULT: Values = {"server": "https://vault:8200", "path": "pki/sign/x", "role": "x", "serviceAccount": "x"}
-HOST: Values = {"hosts": ["lighthouse.example"]}
+EDGE: Values = {
+    "edge": {"enabled": True, "hosts": ["lighthouse.example"], "tls": {"maker": "release"}},
+    "bridge": {"trustedProxies": ["10.244.0.0/16"]},
+    "networkPolicies": {"edge": [{"namespaceSelector": {"matchLabels": {"team": "ingress"}}}]},
+}
+"""An edge whose certificate is made with those of the release."""
 
 
 def made_by(maker: str, values: Values | None = None) -> Values:
@@ -125,8 +125,8 @@ def written(secret: Object, folder: Path) -> Made:
 @pytest.fixture(name="own", scope="module")
 def _own(renderer: Renderer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Made]:
     """What the chart's own authority makes, by the Secret's name."""
-    more = {"addresses": ["192.0.2.7"], "names": ["outside.example"], "clients": ["hook"], "edge": HOST}
-    secrets = rendered(renderer, made_by("own", {"certificates": more})).select("Secret")
+    more = {"addresses": ["192.0.2.7"], "names": ["outside.example"], "clients": ["hook"]}
+    secrets = rendered(renderer, made_by("own", EDGE | {"certificates": more})).select("Secret")
     folder = tmp_path_factory.mktemp("own")
     tls = [secret for secret in secrets if secret.at("type") == "kubernetes.io/tls"]
     return {secret.name: written(secret, folder / secret.name) for secret in tls}
@@ -221,7 +221,7 @@ def test_the_own_authority_signs_for_the_names_that_clients_use(
         made.leaf.verify_directly_issued_by(authority.leaf)
         assert isinstance(made.leaf.public_key(), ec.EllipticCurvePublicKey)
     keys = [(made.folder / "tls.key").read_bytes() for made in own.values()]
-    assert len(set(keys)) == len(own) == 5
+    assert len(set(keys)) == len(own) == 6
 
 
 def test_bridge_and_agents_can_use_the_files_of_the_own_authority(own: dict[str, Made]) -> None:
@@ -262,12 +262,11 @@ def handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
 
 @pytest.mark.parametrize("maker", ["own", "cert-manager"])
 def test_no_pod_sees_the_key_of_the_authority(maker: str, renderer: Renderer) -> None:
-    values = made_by(maker, {"redis": {"enabled": True}, "certificates": {"clients": ["hook"], "edge": HOST}})
+    values = made_by(maker, EDGE | {"redis": {"enabled": True}, "certificates": {"clients": ["hook"]}})
     render = rendered(renderer, values)
     mounted = [leaf for volume in volumes(render).values() for _, leaf in walk(volume)]
-    assert not [
-        name for name in mounted if name in (AUTHORITY, "lighthouse-client-hook-tls", "lighthouse-edge-tls")
-    ]
+    unseen = {AUTHORITY, *(f"lighthouse-{name}-tls" for name in ("client-hook", "edge", "edge-client"))}
+    assert not unseen & {name for name in mounted if isinstance(name, str)}
     for item in render.objects:
         if item.kind != "Secret":
             assert "PRIVATE KEY" not in str(thaw(item.document)), item.ref
@@ -278,8 +277,9 @@ def test_no_pod_sees_the_key_of_the_authority(maker: str, renderer: Renderer) ->
 
 @pytest.mark.proves(25, level="rendered")
 def test_cert_manager_is_asked_for_what_each_end_needs(renderer: Renderer) -> None:
-    more = {"addresses": ["192.0.2.7"], "clients": ["hook"], "edge": HOST, "hours": 12}
-    render = rendered(renderer, made_by("cert-manager", {"certificates": more, "redis": {"enabled": True}}))
+    more = {"addresses": ["192.0.2.7"], "clients": ["hook"], "hours": 12}
+    values = EDGE | {"certificates": more, "redis": {"enabled": True}}
+    render = rendered(renderer, made_by("cert-manager", values))
     asked = spaces(render, "Certificate")
     authority = asked.pop(("cert-manager", AUTHORITY))
     assert authority.at("spec.privateKey.rotationPolicy") == "Never"
@@ -289,6 +289,7 @@ def test_cert_manager_is_asked_for_what_each_end_needs(renderer: Renderer) -> No
         "lighthouse-agents-tls": {"client auth"},
         "lighthouse-client-hook-tls": {"client auth"},
         "lighthouse-edge-tls": {"server auth"},
+        "lighthouse-edge-client-tls": {"client auth"},
         "lighthouse-redis-tls": {"server auth", "client auth"},
     }
     assert {BRIDGE, AGENTS} <= set(asked)
@@ -333,18 +334,8 @@ def test_only_the_releases_namespaces_may_ask_its_issuer(release: str, renderer:
         ({}, {"ca", "selfSigned"}),
         ({"issuer": {"kind": "vault", "vault": VAULT}}, {"vault"}),
         ({"issuer": {"kind": "existing", "existing": {"name": "ours"}}}, set()),
-        ({"edge": {**HOST, "issuer": {"kind": "acme", "acme": ACME}}}, {"ca", "selfSigned", "acme"}),
-        (
-            {
-                "edge": {
-                    **HOST,
-                    "issuer": {"kind": "acme", "acme": ACME | {"ingressClass": "", "gateway": "g"}},
-                }
-            },
-            {"ca", "selfSigned", "acme"},
-        ),
     ],
-    ids=["self-made", "vault", "existing", "acme by Ingress", "acme by Gateway"],
+    ids=["self-made", "vault", "existing"],
 )
 def test_each_kind_of_issuer_fits_the_schema_and_signs(
     certificates: Values, issuers: set[str], renderer: Renderer, accepting: ApiServer

@@ -268,23 +268,6 @@ def test_traefik_sends_again_only_what_no_bridge_saw(renderer: Renderer) -> None
             assert chain["retry"]["attempts"] == 3
 
 
-@pytest.mark.parametrize(
-    ("kind", "key"),
-    [("ClusterIssuer", "cert-manager.io/cluster-issuer"), ("Issuer", "cert-manager.io/issuer")],
-)
-@pytest.mark.parametrize("preset", PRESETS)
-def test_cert_manager_is_asked_once(preset: str, kind: str, key: str, renderer: Renderer) -> None:
-    render = edge(renderer, preset, {"tls": {"issuer": {"kind": kind, "name": "own"}}})
-    asking = [
-        (item.kind, item.name, name, text)
-        for item in render.objects
-        for name, text in item.annotations.items()
-        if name.startswith("cert-manager.io/")
-    ]
-    place = "Gateway" if preset == "traefik by gateway" else "Ingress"
-    assert asking == [(place, "lighthouse-edge", key, "own")]
-
-
 def test_annotations_of_a_user_do_not_undo_a_promise(renderer: Renderer) -> None:
     theirs = {"haproxy.org/ssl-redirect": "false", "example.com/note": "x"}
     ingress = ours(edge(renderer, "haproxy", {"annotations": theirs}), "Ingress")[""]
@@ -327,10 +310,10 @@ def test_a_shared_gateway_is_used_and_not_made(renderer: Renderer) -> None:
                 "edge": {
                     "kind": "gateway",
                     "gateway": {"name": "shared"},
-                    "tls": {"issuer": {"name": "letsencrypt"}},
+                    "tls": {"maker": "issuer", "issuer": {"name": "letsencrypt"}},
                 }
             },
-            "the certificate of a Gateway that exists is not this release's; annotate that Gateway",
+            "the certificate of a Gateway that exists is not this release's; give that Gateway one",
         ),
         (
             {"edge": {"kind": "gateway", "gateway": {"namespace": "gateways"}}},
@@ -369,7 +352,7 @@ def gateway_crds(version: str) -> tuple[Object, ...]:
 @pytest.mark.parametrize("version", GATEWAY_VERSIONS)
 def test_the_routes_fit_each_release_of_the_gateway_api(version: str, renderer: Renderer) -> None:
     known = catalog("1.37").with_crds(gateway_crds(version))
-    render = edge(renderer, "traefik by gateway", {"tls": {"issuer": {"name": "own"}}})
+    render = edge(renderer, "traefik by gateway")
     judged = [item for item in render.objects if item.group == "gateway.networking.k8s.io"]
     assert {item.kind for item in judged} == {"Gateway", "HTTPRoute"}
     assert {item.ref: known.problems(item) for item in judged} == {item.ref: () for item in judged}

@@ -95,22 +95,11 @@ def test_every_value_has_an_effect(renderer: Renderer) -> None:
             {"kind": "gateway", "gateway": {"name": "shared", "namespace": "gateways"}},
         )
     ]
+    asked = {"tls": {"maker": "acme", "acme": PUBLIC, "issuer": {"name": ""}}}
+    served = [request_for("edge"), request_for("haproxy")]
+    served += [replace(served[0], overrides={"edge": asked})]
     # First where most values have an effect: the search for a value's ends with the first that shows it.
-    edge, haproxy = request_for("edge"), request_for("haproxy")
-    bases = [
-        whole,
-        plain,
-        external,
-        lasting,
-        less,
-        restored,
-        replicas,
-        own,
-        *edges,
-        edge,
-        haproxy,
-        *certified,
-    ]
+    bases = [whole, plain, external, lasting, less, restored, replicas, own, *edges, *served, *certified]
     result = effects(renderer, bases, LEAVES)
     unused = sorted(set(result.unused) - set(UNSEEN))
     assert not unused, "\n".join(unused)

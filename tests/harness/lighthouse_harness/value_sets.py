@@ -63,7 +63,10 @@ def _schema(chart: Path) -> dict[str, Any]:
 
 
 def keys(chart: Path) -> tuple[Key, ...]:
-    """Every key that the schemas of a chart and of its subcharts name. Raises `ChartError` without a schema."""
+    """Every key that the schemas of a chart and of its subcharts name, but what they call deprecated.
+
+    Raises `ChartError` without a schema.
+    """
     found = {key.path: key for key in _keys(_schema(chart), ())}
     for subchart in subcharts(chart):
         if (subchart.path / "values.schema.json").is_file():
@@ -79,6 +82,8 @@ def _keys(
 ) -> Iterator[Key]:
     shared = {name: root[name] for name in ("definitions", "$defs") if name in root}
     for name, schema in ((root if node is None else node).get("properties") or {}).items():
+        if schema.get("deprecated"):
+            continue
         yield Key((*path, name), json.dumps({**schema, **shared}))
         yield from _keys(root, (*path, name), schema)
 

@@ -43,13 +43,17 @@ it knows which components a release has.
 {{- $name := include "lighthouse.edge.name" . -}}
 {{- $names := list (printf "%s.%s" $name $here) -}}
 {{- $wanted = append $wanted (dict "component" "edge" "name" $name "secret" (include "lighthouse.edge.clientTlsSecretName" .) "namespace" $here "names" $names "usages" $client) -}}
+{{- if eq .Subcharts.edge.Values.tls.maker "release" -}}
+{{- $wanted = append $wanted (include "certificates.ofEdge" . | fromJson) -}}
 {{- end -}}
-
-{{- with $values.edge.hosts -}}
-{{- $name := printf "%s-edge" (include "lighthouse.fullname" $) -}}
-{{- $wanted = append $wanted (dict "component" "certificates" "isEdge" true "name" $name "secret" (include "lighthouse.edge.tlsSecretName" $) "namespace" $here "names" . "usages" $server) -}}
 {{- end -}}
 {{- toJson $wanted -}}
+{{- end -}}
+
+{{- /* What the edge shows to its clients, as JSON: one of many names and no common one, since public authorities
+       take none. Arguments: the umbrella's context. */ -}}
+{{- define "certificates.ofEdge" -}}
+{{- dict "component" "edge" "name" (include "lighthouse.edge.name" .) "isNameless" true "secret" (include "lighthouse.edge.tlsSecretName" .) "namespace" .Release.Namespace "names" .Subcharts.edge.Values.hosts "usages" (list "digital signature" "server auth") | toJson -}}
 {{- end -}}
 
 {{- /* Those that only cert-manager makes, as JSON: without it Redis has one of its own, and CloudNativePG makes
@@ -68,23 +72,53 @@ it knows which components a release has.
 {{- toJson $wanted -}}
 {{- end -}}
 
-{{- /* The issuerRef of a certificate. Arguments: context (the umbrella's), isEdge. */ -}}
+{{- /* The issuerRef of the release's certificates. Arguments: the umbrella's context. */ -}}
 {{- define "certificates.issuer" -}}
-{{- $values := .context.Subcharts.certificates.Values -}}
-{{- $issuer := ternary $values.edge.issuer $values.issuer (and .isEdge (ne $values.edge.issuer.kind "same")) -}}
+{{- $issuer := .Subcharts.certificates.Values.issuer -}}
 {{- if eq $issuer.kind "existing" -}}
-name: {{ $issuer.existing.name | quote }}
-kind: {{ $issuer.existing.kind | quote }}
-group: {{ $issuer.existing.group | quote }}
-{{- else if eq $issuer.kind "acme" -}}
-name: {{ include "lighthouse.fullname" .context }}-edge
-kind: Issuer
-group: cert-manager.io
+{{- $issuer.existing | toYaml -}}
 {{- else -}}
-name: {{ include "certificates.issuerName" .context }}
+name: {{ include "certificates.issuerName" . }}
 kind: ClusterIssuer
 group: cert-manager.io
 {{- end -}}
+{{- end -}}
+
+{{- /* A Certificate of cert-manager. Arguments: context (the umbrella's), of (one of those wanted), issuer. */ -}}
+{{- define "certificates.certificate" -}}
+{{- $values := .context.Subcharts.certificates.Values -}}
+{{- $labels := include "certificates.labels" (dict "context" .context "component" .of.component) -}}
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata:
+  name: {{ .of.secret }}
+  namespace: {{ .of.namespace | quote }}
+  labels:
+    {{- $labels | nindent 4 }}
+spec:
+  secretName: {{ .of.secret }}
+  secretTemplate:
+    labels:
+      {{- $labels | nindent 6 }}
+  {{- if not .of.isNameless }}
+  commonName: {{ .of.name | quote }}
+  {{- end }}
+  dnsNames:
+    {{- toYaml .of.names | nindent 4 }}
+  {{- with .of.addresses }}
+  ipAddresses:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  duration: {{ $values.hours }}h
+  renewBeforePercentage: {{ $values.renewBeforePercentage }}
+  privateKey:
+    algorithm: ECDSA
+    size: 256
+    encoding: PKCS8
+    rotationPolicy: Always
+  usages: {{ .of.usages | toJson }}
+  issuerRef:
+    {{- .issuer | nindent 4 }}
 {{- end -}}
 
 {{- /* The ClusterIssuer that the chart makes. Agents are in another namespace than the bridge, and an Issuer in each

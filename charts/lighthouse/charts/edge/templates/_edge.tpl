@@ -26,13 +26,6 @@
 max-age={{ int .Values.hsts.seconds }}{{ if .Values.hsts.includeSubdomains }}; includeSubDomains{{ end }}
 {{- end -}}
 
-{{- /* The annotation that asks cert-manager for the certificate, or nothing. */ -}}
-{{- define "edge.issuerAnnotation" -}}
-{{- with .Values.tls.issuer.name -}}
-cert-manager.io/{{ ternary "cluster-issuer" "issuer" (eq $.Values.tls.issuer.kind "ClusterIssuer") }}: {{ . | quote }}
-{{- end -}}
-{{- end -}}
-
 {{- /* What answers without an end, and so must not be kept back until it is whole. */ -}}
 {{- define "edge.streams" -}}
 - {path: /events/stream, type: Exact}
