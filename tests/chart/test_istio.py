@@ -28,7 +28,7 @@ MESH = {"istio": {"enabled": True, "trustDomain": "mesh.example"}}
 KINDS = ("PeerAuthentication", "AuthorizationPolicy")
 COMPONENT = "app.kubernetes.io/component"
 # A mesh is refused there: what answers ACME takes plain connections from outside.
-MESHED = tuple(name for name in SCENARIOS if name != "ACME through an ingress")
+MESHED = tuple(name for name in SCENARIOS if name != "with an edge that ACME asks")
 PARTIES = {party.name: party for flow in read_flows(TABLE) for party in (flow.source, flow.destination)}
 
 
