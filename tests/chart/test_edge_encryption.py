@@ -54,7 +54,7 @@ def test_the_controller_knows_bridges_and_they_it(preset: str, maker: str, rende
         assert line in told["backend-config-snippet"].splitlines()
         return
     spec = thaw(ours(render, "ServersTransport")[""].document)["spec"]
-    assert spec["serverName"] == BRIDGE
+    assert (spec["serverName"], spec["disableHTTP2"]) == (BRIDGE, True)
     assert spec["rootCAs"] == [{"secret": secret}]
     assert spec["certificatesSecrets"] == [secret]
     assert "insecureSkipVerify" not in spec
