@@ -122,7 +122,7 @@ def test_production(nodes: int, part: str) -> None:
         cluster, _ = local.start(steps, lifecycle.nodes_of(nodes))
         if part in {"", "postgres"}:
             operator_installs.install_local(steps, cluster, local.programs(steps))
-        elif part == "certificates":
+        elif part in {"certificates", "edge"}:
             operator_installs.install_cert_manager(steps, cluster, local.programs(steps))
         if part in {"", "edge"}:
             traefik.install(steps, cluster, local.programs(steps))

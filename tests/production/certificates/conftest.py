@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from ci.console import Failure, Steps
 from ci.release import Cluster, install, local_values
 from ci.settings import KUBECONFIG, NAMESPACE, RELEASE
 from ci.toolchain import CLUSTER_TOOLS, bin_folder, go_tool, helm_and_kubectl
-from tests.live.support import AGENTS, PYTHON, READER, Container, applied, component, eventually, pods
+from tests.live.support import AGENTS, PYTHON, READER, Container, applied, component, pods
 from tests.production.certificates.programs import FILES, HOST, KEY, SEE
 from tests.production.reports import Report
 
@@ -92,31 +91,6 @@ class Release:
                 states = [*status.get("initContainerStatuses", []), *status["containerStatuses"]]
                 found[pod["metadata"]["uid"]] = sum(state["restartCount"] for state in states)
         return found
-
-    def renew(self, namespace: str, name: str) -> None:
-        """Ask cert-manager for a new certificate before its time, as cmctl does."""
-        conditions = [
-            condition
-            for condition in self.cluster.get("certificate", name, "-n", namespace)["status"]["conditions"]
-            if condition["type"] != "Issuing"
-        ]
-        now = datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        asked = {
-            "type": "Issuing",
-            "status": "True",
-            "reason": "ManuallyTriggered",
-            "message": "The tests ask for it.",
-            "lastTransitionTime": now,
-        }
-        before = self.revision(namespace, name)
-        patch = json.dumps({"status": {"conditions": [*conditions, asked]}})
-        words = ["patch", "certificate", name, "-n", namespace, "--subresource=status", "--type=merge"]
-        self.cluster.kubectl(*words, "--patch", patch)
-        eventually(lambda: self.revision(namespace, name) > before, 60, f"cert-manager renews {name}")
-
-    def revision(self, namespace: str, name: str) -> int:
-        """How often a certificate was made."""
-        return int(self.cluster.get("certificate", name, "-n", namespace)["status"].get("revision", 0))
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from tests.images.certificates import certificate, new_authority
 from tests.live.support import AGENTS, PROJECT, PYTHON, Container, agent, eventually
 from tests.production.certificates.conftest import shown
 from tests.production.certificates.programs import COUNTER, FILES, HOST, KEY, LOAD, READ, TRY
+from tests.production.renewals import renew
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -188,9 +189,9 @@ def test_certificates_and_authority_are_renewed_under_load(
     reader = Program(expert, READ, counter, str(ROUND_SECONDS - 30))
     began = time.time()
     # The authority first, with its key; then, under the new one, all that it signs.
-    release.renew("cert-manager", AUTHORITY)
+    renew(release.cluster, "cert-manager", AUTHORITY)
     for namespace, name in ((AGENTS, AGENT), (NAMESPACE, CLIENT), (NAMESPACE, BRIDGE)):
-        release.renew(namespace, name)
+        renew(release.cluster, namespace, name)
     eventually(lambda: shown(client) not in ("", first), 180, "the bridge shows the new certificate")
     loaded, read = load.result(), reader.result()
     assert loaded["failed"] == []
@@ -220,7 +221,7 @@ def test_redis_shows_a_renewed_certificate_without_a_restart(
     before, pods = shown(client, host, 6379), release.identities(place)
     assert before
     begin = time.monotonic()
-    release.renew(NAMESPACE, f"{name}-tls")
+    renew(release.cluster, NAMESPACE, f"{name}-tls")
     eventually(lambda: shown(client, host, 6379) not in ("", before), 180, "Redis shows the new certificate")
     assert release.identities(place) == pods
     report.row("Redis: a renewed certificate is shown after, s", f"{time.monotonic() - begin:.0f}")

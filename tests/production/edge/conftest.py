@@ -1,4 +1,7 @@
-"""Fixtures of the tests of the edge: two bridges on a PostgreSQL behind Traefik, by Ingress and by Gateway API."""
+"""Fixtures of the tests of the edge: two bridges on a PostgreSQL behind Traefik, by Ingress and by Gateway API.
+
+Bridges ask the edge for a certificate: that of the chart's own authority in the one, of cert-manager in the other.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from lighthouse_harness.manifests import merge
 from tests.images.certificates import certificate, new_authority
 from tests.live import stores
 from tests.live.knocking import restricted_pod
-from tests.live.support import Container, applied
+from tests.live.support import Container, applied, component, eventually, pods
 from tests.production.edge.outside import HOST, Outside
 from tests.production.reports import Report
 
@@ -31,10 +34,18 @@ if TYPE_CHECKING:
 
 BRIDGES = 2
 CERTIFICATE = "lighthouse-example-com"
+# Traefik wants the ports on which its entry points listen.
+GATEWAY: dict[str, Any] = {"kind": "gateway", "gateway": {"ports": {"http": 8000, "https": 8443}}}
 KINDS: dict[str, dict[str, Any]] = {
-    "ingress": {"kind": "ingress"},
-    # Traefik wants the ports on which its entry points listen.
-    "gateway": {"kind": "gateway", "gateway": {"ports": {"http": 8000, "https": 8443}}},
+    "ingress": {
+        "global": {"certificates": {"maker": "own"}},
+        "edge": {"kind": "ingress", "tls": {"maker": "release"}},
+    },
+    "gateway": {
+        "global": {"certificates": {"maker": "cert-manager"}},
+        "edge": {**GATEWAY, "tls": {"maker": "release"}},
+    },
+    "plain": {"edge": {**GATEWAY, "tls": {"existingSecret": CERTIFICATE}}},
 }
 
 
@@ -66,23 +77,17 @@ class Release:
     cluster: Cluster
     images: dict[str, image_builds.Image]
     folder: Path
-    edge: dict[str, Any] = field(default_factory=dict)
+    outside: Outside
+    values: dict[str, Any] = field(default_factory=dict)
 
-    def upgrade(self, edge: dict[str, Any]) -> None:
-        """Install or upgrade with these values of the edge beside the usual ones."""
-        self.edge = edge
-        usual = {
-            "enabled": True,
-            "hosts": [HOST],
-            "port": traefik.HTTPS_PORT,
-            "tls": {"existingSecret": CERTIFICATE},
-            "maxBodyMiB": 1,
-        }
+    def upgrade(self, values: dict[str, Any]) -> None:
+        """Install or upgrade with these values beside the usual ones, and tell the client whom to believe."""
+        self.values = values
         small = {"requests": {"cpu": "50m", "memory": "128Mi", "ephemeral-storage": "64Mi"}}
         controller = {
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": traefik.NAMESPACE}}
         }
-        values = {
+        usual = {
             "agents": {"enabled": False},
             "fuse-csi": {"enabled": False},
             "bridge": {
@@ -92,12 +97,28 @@ class Release:
                 "trustedProxies": [str(POD_NETWORK)],
             },
             "networkPolicies": {"database": {"peers": [stores.PEER]}, "edge": [controller]},
-            "edge": merge(usual, edge),
+            "edge": {"enabled": True, "hosts": [HOST], "port": traefik.HTTPS_PORT, "maxBodyMiB": 1},
         }
         path = self.folder / "values.json"
-        path.write_text(json.dumps(values))
+        path.write_text(json.dumps(merge(usual, values)))
         local = local_values([self.images[name] for name in image_builds.PRODUCT])
         install(self.cluster, RELEASE, NAMESPACE, [*local, "--values", str(path)], timeout="10m")
+        shown = values["edge"]["tls"].get("existingSecret", f"{RELEASE}-edge-tls")
+        eventually(lambda: self._is_there(shown), 90, f"the Secret {shown}")
+        self.outside.authority.write_bytes(self.secret(shown)["ca.crt"])
+
+    def _is_there(self, secret: str) -> bool:
+        return bool(self.cluster.kubectl("get", "secret", secret, "-n", NAMESPACE, "--ignore-not-found"))
+
+    def secret(self, name: str) -> dict[str, bytes]:
+        """The content of a Secret."""
+        data = self.cluster.get("secret", name, "-n", NAMESPACE)["data"]
+        return {key: base64.b64decode(text) for key, text in data.items()}
+
+    def bridges(self) -> list[Container]:
+        """The bridges that run."""
+        found = pods(self.cluster, NAMESPACE, component("bridge"))
+        return [Container(self.cluster, NAMESPACE, pod["metadata"]["name"], "bridge") for pod in found]
 
     def key(self, role: str) -> str:
         """The join key of a role."""
@@ -108,10 +129,9 @@ class Release:
 @pytest.fixture(scope="session")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Outside:
     """This machine, before the first node."""
-    folder = tmp_path_factory.mktemp("certificate")
-    certificate(folder, ["127.0.0.1"], new_authority(), [HOST])
     address = str(lifecycle.current()[0].address)
-    return Outside(address, traefik.HTTP_PORT, traefik.HTTPS_PORT, folder / "ca.crt")
+    authority = tmp_path_factory.mktemp("outside") / "ca.crt"
+    return Outside(address, traefik.HTTP_PORT, traefik.HTTPS_PORT, authority)
 
 
 @pytest.fixture(scope="session")
@@ -123,9 +143,14 @@ def release(
 ) -> Iterator[Release]:
     """The release with its database and its certificate, not yet installed."""
     folder = tmp_path_factory.mktemp("edge")
+    shown = tmp_path_factory.mktemp("certificate")
+    certificate(shown, ["127.0.0.1"], new_authority(), [HOST])
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(namespace).encode())
-    files = {name: (outside.authority.parent / name).read_bytes() for name in ("tls.crt", "tls.key")}
+    # Helm takes over no Secret that cert-manager made in an earlier run.
+    ours = ["--selector", "app.kubernetes.io/part-of=lighthouse", "--ignore-not-found"]
+    cluster.kubectl("delete", "secret", "-n", NAMESPACE, *ours)
+    files = {name: (shown / name).read_bytes() for name in ("ca.crt", "tls.crt", "tls.key")}
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -136,14 +161,15 @@ def release(
     objects = stores.store_objects(images["stores"].reference, folder / "stores", NAMESPACE, ["postgres"])
     with applied(cluster, secret, *objects):
         cluster.kubectl("rollout", "status", "deployment/postgres", "-n", stores.NAMESPACE, "--timeout=120s")
-        yield Release(cluster, images, folder)
+        yield Release(cluster, images, folder, outside)
         cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
 
 
-@pytest.fixture(scope="session", params=sorted(KINDS, reverse=True))
-def edge(request: pytest.FixtureRequest, release: Release) -> Release:
-    """The release by Ingress, then by Gateway API."""
+@pytest.fixture(scope="session", params=["ingress", "gateway"])
+def edge(request: pytest.FixtureRequest, release: Release, outside: Outside) -> Release:
+    """The release by Ingress, then by Gateway API; routes and certificates reach the controller and bridges later."""
     release.upgrade(KINDS[request.param])
+    eventually(outside.is_served, 240, "the bridge through the edge")
     return release
 
 

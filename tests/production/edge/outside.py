@@ -49,6 +49,19 @@ class Outside:
             event_hooks={"request": [_name_host]},
         )
 
+    def is_served(self) -> bool:
+        """Whether a bridge that is ready answers."""
+        try:
+            with self.client() as client:
+                return client.get("/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def serial(self) -> str:
+        """The serial number of the certificate that the edge shows to a new client."""
+        with self.raw() as connection:
+            return str((connection.getpeercert() or {})["serialNumber"])
+
     def plain(self, path: str, method: str = "GET") -> httpx.Response:
         """What is answered to plain HTTP; a redirect is not followed."""
         url = f"http://{self.address}:{self.http_port}{path}"

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from tests.production.edge.outside import Outside
     from tests.production.reports import Report
 
-pytestmark = pytest.mark.live
-
 HSTS = "max-age=31536000"
 MIB = 2**20
 SMUGGLED = b"GET /health HTTP/1.1\r\nHost: " + HOST.encode() + b"\r\nConnection: close\r\n\r\n"
@@ -52,16 +50,7 @@ except urllib.error.HTTPError as error:
 """A request from a pod, printing the status."""
 
 
-@pytest.fixture(autouse=True)
-def _served(edge: Release, outside: Outside) -> None:
-    """The routes reach the controller a moment after the API server."""
-    assert edge
-
-    def ready() -> bool:
-        with outside.client() as client:
-            return client.get("/ready").status_code == 200
-
-    eventually(ready, 60, "the bridge through the edge")
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("edge")]
 
 
 def test_the_bridge_answers_over_tls_to_its_host_alone(outside: Outside) -> None:
@@ -156,7 +145,8 @@ def test_a_session_is_bound_to_the_clients_own_address(
 def test_what_two_servers_could_read_in_two_ways_is_refused(outside: Outside, shape: str) -> None:
     said = _say(outside, REFUSED_SHAPES[shape] + SMUGGLED)
     status = said.split(b" ", 2)[1]
-    assert status in {b"400", b"421", b"501"}, said
+    # Traefik says 500 to a body that it cannot read.
+    assert status in {b"400", b"421", b"500", b"501"}, said
     assert b"healthy" not in said, "the second request must not be answered"
 
 
@@ -185,26 +175,19 @@ def _say(outside: Outside, request: bytes) -> bytes:
 def test_a_client_beyond_its_limit_is_told_when_to_come_again(
     edge: Release, outside: Outside, elsewhere: Container, report: Report
 ) -> None:
-    usual = edge.edge
-    edge.upgrade(merge(usual, {"rateLimit": {"requestsPerSecond": LIMIT, "burst": LIMIT}}))
+    usual = edge.values
+    edge.upgrade(merge(usual, {"edge": {"rateLimit": {"requestsPerSecond": LIMIT, "burst": LIMIT}}}))
     try:
-        eventually(lambda: 429 in _burst(outside, LIMIT), 60, "an answer of 429")
+        eventually(lambda: 429 in _burst(outside, 10 * LIMIT), 60, "an answer of 429")
         time.sleep(2)
         begin = time.monotonic()
-        answers = _burst(outside, 30 * LIMIT)
+        answers = _burst(outside, 60 * LIMIT)
         seconds = time.monotonic() - begin
         passed = sum(answer == 200 for answer in answers)
-        with outside.client() as client:
-            told = next(
-                answer
-                for answer in (client.get("/health") for _ in range(100 * LIMIT))
-                if answer.status_code == 429
-            )
-        assert int(told.headers["Retry-After"]) >= 1
-        assert told.headers["Strict-Transport-Security"] == HSTS
         # Two replicas count, each by itself, and each lets `burst` through at once.
         assert passed <= 2 * LIMIT * (seconds + 1) + 2
         assert passed >= LIMIT
+        assert 429 in answers
         service = edge.cluster.get("service", "traefik", "-n", traefik.NAMESPACE)["spec"]["clusterIP"]
         other = [f"https://{service}/health", None, {"Host": HOST}]
         script = ASK.replace("json.dumps(body).encode()", "None")
@@ -218,18 +201,22 @@ def test_a_client_beyond_its_limit_is_told_when_to_come_again(
         edge.upgrade(usual)
 
 
-LIMIT = 20
-"""Requests a second in the test of the limit: a busy machine may not reach the thousand of the default."""
+LIMIT = 4
+"""Requests a second in the test of the limit: a busy machine may send ten, and not the thousand of the default."""
 
 
 def _burst(outside: Outside, count: int) -> list[int]:
-    """The statuses of many requests at once."""
+    """The statuses of many requests at once; whoever is refused is told when to come again."""
     with outside.client() as client, concurrent.futures.ThreadPoolExecutor(16) as pool:
 
         def ask(_: int) -> int:
             try:
-                return client.get("/health").status_code
+                answer = client.get("/health")
             except httpx.TransportError:
                 return 0
+            if answer.status_code == 429:
+                assert int(answer.headers["Retry-After"]) >= 1
+                assert answer.headers["Strict-Transport-Security"] == HSTS
+            return answer.status_code
 
         return list(pool.map(ask, range(count)))
