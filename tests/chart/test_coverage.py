@@ -102,16 +102,18 @@ ADMITTED: tuple[dict[str, Any], ...] = (
 )
 PUBLIC = {"server": "https://acme.example/directory", "email": "a@example.com"}
 ACME: dict[str, Any] = {"maker": "acme", "acme": PUBLIC}
+ISSUED: dict[str, Any] = {"maker": "issuer", "issuer": {"name": "public"}}
 EDGE_ADMITTED: tuple[dict[str, Any], ...] = (
     {"traefik": {"entryPoints": {"http": ""}}},
-    {"kind": "gateway"},
-    {"tls": {"maker": "issuer", "issuer": {"name": "public"}}},
+    {"controller": "haproxy"},
+    {"kind": "gateway", "annotations": {"example.com/owner": "platform"}},
+    {"tls": ISSUED},
     {"kind": "gateway", "gateway": {"name": "shared", "listeners": {"http": ""}}},
 )
 EDGE_REFUSED: tuple[dict[str, Any], ...] = (
     {"hosts": []},
     {"kind": "gateway", "controller": "haproxy"},
-    {"kind": "gateway", "gateway": {"name": "shared"}, "tls": {"maker": "release"}},
+    {"kind": "gateway", "gateway": {"name": "shared"}, "tls": ISSUED},
     {"kind": "gateway", "gateway": {"namespace": "gateways"}},
     {"tls": {"maker": "release"}},
     {"tls": {"maker": "issuer", "existingSecret": "certificate"}},

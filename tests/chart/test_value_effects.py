@@ -29,28 +29,15 @@ LEAVES = [
 """Keys without keys of their own below them; affinity is one value, as it is in Kubernetes."""
 
 
-HOST = {"hosts": ["lighthouse.example"]}
 PUBLIC = {"server": "https://acme.example/directory", "email": "a@example.com"}
 VAULT = {"server": "https://vault:8200", "path": "pki/sign/x", "role": "x", "serviceAccount": "x"}
 NAMED = {"kind": "existing", "existing": {"name": "ours"}}
 CERTIFIED: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("cert-manager", {"certificates": {"edge": HOST}}),
+    ("cert-manager", {}),
     ("own", {}),
     ("existing", {"bridge": {"tls": {"existingSecret": "b"}}, "agents": {"tls": {"existingSecret": "a"}}}),
-    ("cert-manager", {"certificates": {"issuer": NAMED, "edge": {**HOST, "issuer": NAMED}}}),
-    (
-        "cert-manager",
-        {
-            "certificates": {
-                "issuer": {"kind": "vault", "vault": VAULT},
-                "edge": {**HOST, "issuer": {"kind": "acme", "acme": PUBLIC | {"ingressClass": "x"}}},
-            }
-        },
-    ),
-    (
-        "cert-manager",
-        {"certificates": {"edge": {**HOST, "issuer": {"kind": "acme", "acme": PUBLIC | {"gateway": "x"}}}}},
-    ),
+    ("cert-manager", {"certificates": {"issuer": NAMED}}),
+    ("cert-manager", {"certificates": {"issuer": {"kind": "vault", "vault": VAULT}}}),
 )
 """Makers of certificates, each with what makes its values matter."""
 
@@ -90,7 +77,7 @@ def test_every_value_has_an_effect(renderer: Renderer) -> None:
         replace(plain, overrides=merge(WHOLE, {"edge": edge}))
         for edge in (
             {"controller": "haproxy"},
-            {"tls": {"issuer": {"name": "letsencrypt"}}},
+            {"tls": {"maker": "issuer", "issuer": {"name": "letsencrypt"}}},
             {"kind": "gateway"},
             {"kind": "gateway", "gateway": {"name": "shared", "namespace": "gateways"}},
         )

@@ -132,8 +132,8 @@ def test_text_that_yaml_misreads_is_quoted_or_refused(
 ) -> None:
     nothing = ValueSet({}, ())
     plain = renderer.render(_request(nothing))
-    # Some values matter only to bridges on servers of their own, or at a Gateway.
-    others = {name: renderer.render(_request(nothing, name)) for name in ("replicas", "gateway")}
+    # Some values matter only to bridges on servers of their own, at a Gateway, or to an issuer of the edge.
+    others = {name: renderer.render(_request(nothing, name)) for name in ("replicas", "gateway", "edge")}
 
     def fault(values: ValueSet) -> str:
         text = next(leaf for _, leaf in walk(values.values))
