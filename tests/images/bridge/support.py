@@ -70,8 +70,10 @@ class Bridge:
         """A client of this bridge; over TLS it shows the bridge's own certificate too."""
         if self.tls is None:
             return httpx.Client(base_url=self.url, timeout=20)
-        context = ssl.create_default_context(cafile=self.tls / "ca.crt")
-        context.load_cert_chain(self.tls / "tls.crt", self.tls / "tls.key")
+        # By the files behind the link, which may lead to others before the next one is read.
+        folder = (self.tls / "tls.crt").resolve().parent
+        context = ssl.create_default_context(cafile=folder / "ca.crt")
+        context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
         return httpx.Client(base_url=self.url, timeout=20, verify=context)
 
     def start(self) -> "Bridge":
