@@ -13,6 +13,7 @@ from ci.console import Failure, Steps, background
 from ci.settings import KUBECONFIG, LOCK, NAMESPACE, RELEASE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from ci.cluster.network import Node
@@ -82,6 +83,13 @@ def _product(steps: Steps, name: str, base: Any) -> image_builds.Image:
 def programs(steps: Steps) -> Path:
     """The folder with the nodes' programs."""
     return toolchain.bin_folder([toolchain.go_tool(tool, steps) for tool in toolchain.CLUSTER_TOOLS])
+
+
+def put_on_nodes(steps: Steps, images: Iterable[image_builds.Image]) -> None:
+    """Load images into every node of the running cluster that does not have them."""
+    ctr, wanted = programs(steps) / "ctr", list(images)
+    for node in lifecycle.current():
+        image_builds.import_into(ctr, nodes_module.socket(node), wanted)
 
 
 def running() -> release.Cluster:

@@ -8,7 +8,6 @@ from ci import images as image_builds
 from ci import local, preflight, proofs, rollout, toolchain
 from ci.cache import locked
 from ci.cluster import lifecycle
-from ci.cluster import node as nodes_module
 from ci.console import Failure, Steps, guarded
 from ci.operators import install as operator_installs
 from ci.operators import traefik
@@ -100,9 +99,7 @@ def test_replicas(nodes: int) -> None:
     with Steps() as steps:
         helm, helm_3 = toolchain.helm_and_kubectl(steps), toolchain.go_tool(toolchain.HELM3, steps)
         stores = image_builds.stores_image(steps)
-        ctr = local.programs(steps) / "ctr"
-        for node in lifecycle.current():
-            image_builds.import_into(ctr, nodes_module.socket(node), [stores])
+        local.put_on_nodes(steps, [stores])
     arguments = ["tests/live/test_replicas.py", "-m", "replicas", "--stores-image", stores.reference, PATIENT]
     raise SystemExit(proofs.pytest(arguments, helm=helm, helm3=helm_3, live=True))
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--unsigned", is_flag=True, help="Make a release that nobody signs, to try it.")
 @click.option(
     "--operators",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="A folder with operators' manifests, to take along with the images that they and the chart name.",
 )
 @click.option("--mirror", default="", help="The registry that has these images, in place of their own.")

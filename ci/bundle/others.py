@@ -62,7 +62,7 @@ def read_operators(folder: Path) -> tuple[list[Path], list[str]]:
     manifests = sorted(folder.glob("*.yaml"))
     if not manifests:
         raise Failure(
-            f"{folder} has no *.yaml with an operator's manifests: give another folder by OPERATORS."
+            f"OPERATORS is {folder}, which is no folder with an operator's manifests in *.yaml: give another."
         )
     named = {image for file in manifests for image in images_of(file.read_text())}
     listed = folder / IMAGES
@@ -119,7 +119,7 @@ def instructions(own: Iterable[str], held: list[ForeignImage], inventory: Invent
         for one in inventory.others
         if not any(f"/{image.repository}".endswith(f"/{one.repository}") for image in held)
     ]
-    contents = f"In here are the images {' '.join(own)}."
+    contents = f"In here are the images {' '.join(own)}. They are enough for the default profile, with Redis or without."
     if held:
         contents += (
             " From elsewhere come the manifests in `operators/` and these images, which they and a release with "

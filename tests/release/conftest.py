@@ -1,4 +1,4 @@
-"""A signed release, built once from this checkout, and the steps of its instructions."""
+"""A signed release, built once from this checkout, the steps of its instructions, and a site without a network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,14 +16,27 @@ import pytest
 from ci import toolchain
 from ci.bundle.chart import version
 from ci.console import Steps, run
+from ci.release import Cluster
 from ci.scan import targets
 from ci.settings import ROOT
+from tests.registry import serve_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
 SIGNER = "Lighthouse test <test@lighthouse.example>"
+NETWORKS = {
+    "CLUSTER": "lh-airgap",
+    "NODE_NETWORK": "10.220.0.0/24",
+    "POD_NETWORK": "10.221.0.0/16",
+    "SERVICE_NETWORK": "10.222.0.0/16",
+}
+REGISTRY = "127.0.0.1:5000"  # loopback of the node, the one address that is pulled from without TLS
+WHERE = """
+from ci.cluster import lifecycle, node
+(one,) = lifecycle.current()
+print(one.namespace, node.socket(one))
+"""
 
 
 @dataclass(frozen=True)
@@ -117,6 +131,65 @@ def release(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Release:
     with tarfile.open(bundle) as archive:
         archive.extractall(folder, filter="data")
     return Release(output, folder / bundle.stem, keys)
+
+
+def ours(*words: str, check: bool = True) -> str:
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env={**os.environ, **NETWORKS},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Site:
+    """A cluster without Lighthouse, its one node's network namespace, and programs that reach them."""
+
+    cluster: Cluster
+    programs: Path
+    network: tuple[str, ...]
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"KUBECONFIG": str(self.cluster.kubeconfig)}
+
+    @property
+    def path(self) -> tuple[Path, ...]:
+        return (self.programs, self.cluster.tools)
+
+
+@pytest.fixture(scope="session")
+def site(helm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A fresh cluster of one node, with DNS and storage and nothing else."""
+    ours("-m", "ci", "down")
+    try:
+        ours("-m", "ci", "up", "--bare")
+        namespace, socket = ours("-c", WHERE).split()
+        programs = tmp_path_factory.mktemp("programs")
+        steps = Steps(quiet=True)
+        (containerd,) = [tool for tool in toolchain.CLUSTER_TOOLS if tool.name == "containerd"]
+        ctr = programs / "ctr"
+        ctr.write_text(
+            f'#!/bin/sh\nexec {toolchain.go_tool(containerd, steps)}/ctr --address {socket} "$@"\n'
+        )
+        ctr.chmod(0o755)
+        (programs / "crane").symlink_to(toolchain.go_tool(toolchain.CRANE, steps) / "crane")
+        kubeconfig = Path(ours("-m", "ci", "kubeconfig"))
+        yield Site(Cluster(helm, kubeconfig), programs, ("nsenter", f"--net=/run/netns/{namespace}", "--"))
+    finally:
+        ours("-m", "ci", "down")
+
+
+@pytest.fixture
+def registry(site: Site, tmp_path: Path) -> Iterator[str]:
+    """An OCI registry on the node's loopback."""
+    with serve_registry(tmp_path, REGISTRY, site.network):
+        yield REGISTRY
 
 
 def ci(*words: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

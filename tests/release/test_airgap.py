@@ -7,67 +7,36 @@ import dataclasses
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tarfile
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from ci import images, toolchain
+from ci import images
 from ci.bundle import archive
-from ci.console import Steps, run
-from ci.release import Cluster, bridge_service, role_key, service_url
+from ci.console import run
+from ci.release import bridge_service, role_key, service_url
 from ci.settings import NAMESPACE, RELEASE, ROOT, VERSIONS
-from tests.registry import serve_registry
+
+from .conftest import NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from .conftest import Release
+    from .conftest import Release, Site
 
 pytestmark = [
     pytest.mark.release,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a cluster"),
 ]
 
-NETWORKS = {
-    "CLUSTER": "lh-airgap",
-    "NODE_NETWORK": "10.220.0.0/24",
-    "POD_NETWORK": "10.221.0.0/16",
-    "SERVICE_NETWORK": "10.222.0.0/16",
-}
 # One server, by which all images of Redis are used too.
 REDIS = {"redis": {"enabled": True, "mode": "standalone"}}
 CLIENTS = {"networkPolicies": {"clients": [{"ipBlock": {"cidr": NETWORKS["NODE_NETWORK"]}}]}}
 WITH_REDIS = CLIENTS | REDIS
-REGISTRY = "127.0.0.1:5000"  # loopback of the node, the one address that is pulled from without TLS
-WHERE = """
-from ci.cluster import lifecycle, node
-(one,) = lifecycle.current()
-print(one.namespace, node.socket(one))
-"""
-
-
-@dataclass(frozen=True)
-class Site:
-    """A cluster without Lighthouse, its one node's network namespace, and programs that reach them."""
-
-    cluster: Cluster
-    programs: Path
-    network: tuple[str, ...]
-
-    @property
-    def env(self) -> dict[str, str]:
-        return {"KUBECONFIG": str(self.cluster.kubeconfig)}
-
-    @property
-    def path(self) -> tuple[Path, ...]:
-        return (self.programs, self.cluster.tools)
 
 
 @pytest.fixture(scope="module")
@@ -75,41 +44,6 @@ def delivered(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Rel
     """The release as it arrives at a site, which writes its own files beside it."""
     folder = tmp_path_factory.mktemp("site") / release.bundle.name
     return dataclasses.replace(release, bundle=shutil.copytree(release.bundle, folder))
-
-
-def ours(*words: str, check: bool = True) -> str:
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=ROOT,
-        env={**os.environ, **NETWORKS},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert not check or done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-@pytest.fixture(scope="module")
-def site(helm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A fresh cluster of one node, with DNS and storage and nothing else."""
-    ours("-m", "ci", "down")
-    try:
-        ours("-m", "ci", "up", "--bare")
-        namespace, socket = ours("-c", WHERE).split()
-        programs = tmp_path_factory.mktemp("programs")
-        steps = Steps(quiet=True)
-        (containerd,) = [tool for tool in toolchain.CLUSTER_TOOLS if tool.name == "containerd"]
-        ctr = programs / "ctr"
-        ctr.write_text(
-            f'#!/bin/sh\nexec {toolchain.go_tool(containerd, steps)}/ctr --address {socket} "$@"\n'
-        )
-        ctr.chmod(0o755)
-        (programs / "crane").symlink_to(toolchain.go_tool(toolchain.CRANE, steps) / "crane")
-        kubeconfig = Path(ours("-m", "ci", "kubeconfig"))
-        yield Site(Cluster(helm, kubeconfig), programs, ("nsenter", f"--net=/run/netns/{namespace}", "--"))
-    finally:
-        ours("-m", "ci", "down")
 
 
 def digests(release: Release) -> dict[str, str]:
@@ -176,13 +110,6 @@ def test_fresh_cluster_installs_from_the_bundle_alone(delivered: Release, site: 
         assert time.monotonic() < deadline, "the agent does not see what the bridge holds"
         time.sleep(0.5)
     site.cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
-
-
-@pytest.fixture
-def registry(site: Site, tmp_path: Path) -> Iterator[str]:
-    """An OCI registry on the node's loopback."""
-    with serve_registry(tmp_path, REGISTRY, site.network):
-        yield REGISTRY
 
 
 def previous_chart(helm: Path, folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from .conftest import Site
+
 pytestmark = pytest.mark.release
 
 OTHERS = read_inventory(ROOT / "policies" / "scan" / "images.yaml").others
@@ -35,14 +38,18 @@ OPERATED = {
     for one in OTHERS
     if one.named_by is NamedBy.OPERATOR
 }
+OPERATORS = [name.rpartition("/")[2] for name in OPERATED if name != SIDECAR]
 
 
 def deployment(name: str, image: str) -> str:
-    container = {"name": name, "image": image}
-    spec = {"template": {"spec": {"containers": [container]}}}
-    return yaml.safe_dump(
-        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec}
-    )
+    """An operator's manifest; its image, a copy of that of Redis, runs without any file of its own."""
+    labels = {"app": name}
+    container = {"name": name, "image": image, "args": ["redis-server", "--save", ""]}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    spec = {"selector": {"matchLabels": labels}, "template": template}
+    metadata = {"name": name, "namespace": "default"}
+    manifest = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+    return yaml.safe_dump(manifest)
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,8 @@ def operators(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Manifests that name the operators' images, and a list with the one that no manifest names as an image."""
     folder = tmp_path_factory.mktemp("operators")
     for repository, image in OPERATED.items():
-        if repository != SIDECAR:
-            name = repository.rpartition("/")[2]
+        name = repository.rpartition("/")[2]
+        if name in OPERATORS:
             (folder / f"{name}.yaml").write_text(deployment(name, image))
     (folder / "images.txt").write_text(f"# named by a Secret\n{OPERATED[SIDECAR]}\n")
     return folder
@@ -71,7 +78,7 @@ def operators(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def mirror(helm: Path, release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
-    """What differs between the images is irrelevant here: each is a copy of one of ours, of two platforms."""
+    """Each image is that of Redis with another label, since no registry with the real ones is at hand."""
     crane = toolchain.go_tool(toolchain.CRANE, Steps(quiet=True)) / "crane"
     address = f"127.0.0.1:{free_port()}"
     named = [image for image in chart_images(helm / "helm", release.package) if "/lighthouse/" not in image]
@@ -140,19 +147,31 @@ def test_instructions_lack_nothing_and_their_push_fills_a_registry(whole: Releas
         assert mirror.digest(f"{registry}/{one.repository}{one.version}") == archive.image_digest(layout)
 
 
-def test_operators_are_applied_with_the_images_of_the_sites_registry(whole: Release, tmp_path: Path) -> None:
-    said = tmp_path / "applied"
-    kubectl = tmp_path / "kubectl"
-    kubectl.write_text(f'#!/bin/sh\necho "$@" >> {said}.words\ncat >> {said}\necho --- >> {said}\n')
-    kubectl.chmod(0o755)
-    whole.step("operators-from-registry", {"REGISTRY": "registry.example:5000"}, (tmp_path,))
-    named = {
-        document["spec"]["template"]["spec"]["containers"][0]["image"]
-        for document in yaml.safe_load_all(said.read_text())
-        if document
+def running(site: Site) -> set[str]:
+    """The images of the operators' pods, when all of them run as their Deployments say."""
+    for name in OPERATORS:
+        site.cluster.kubectl("rollout", "status", f"deploy/{name}", "-n", "default", "--timeout=120s")
+    pods = site.cluster.get("pods", "-n", "default", "--field-selector=status.phase=Running")["items"]
+    return {
+        pod["spec"]["containers"][0]["image"] for pod in pods if "deletionTimestamp" not in pod["metadata"]
     }
-    expected = {f"registry.example:5000/{name}:1.2.3" for name in OPERATED if name != SIDECAR}
-    assert named == expected
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a cluster")
+def test_operators_run_from_the_bundle_alone_and_then_from_the_sites_registry(
+    whole: Release, site: Site, registry: str, mirror: Mirror
+) -> None:
+    whole.step("load", site.env, site.path)
+    ctr: list[str | Path] = [site.programs / "ctr", "--namespace", "k8s.io", "images", "list", "--quiet"]
+    assert {one.imported for one in mirror.wanted.values()} <= set(run(ctr).split())
+    whole.step("operators", site.env, site.path)
+    assert running(site) == {OPERATED[name] for name in OPERATED if name != SIDECAR}
+
+    env = {**site.env, "REGISTRY": registry, "PLAIN_HTTP": "--plain-http"}
+    for step in ("push", "operators-from-registry"):
+        whole.step(step, env, site.path, site.network)
+    assert running(site) == {f"{registry}/{name}:1.2.3" for name in OPERATED if name != SIDECAR}
+    site.cluster.kubectl("delete", "deploy", "-n", "default", *OPERATORS)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +206,8 @@ def test_image_that_the_mirror_lacks_is_named_with_the_way_out(operators: Path, 
     assert not (tmp_path / "release").exists()
 
 
-def test_folder_without_manifests_is_refused(tmp_path: Path) -> None:
-    done = ci("--unsigned", "--operators", tmp_path, "--output", tmp_path / "release")
+@pytest.mark.parametrize("name", [".", "missing"])
+def test_folder_without_manifests_is_refused(name: str, tmp_path: Path) -> None:
+    done = ci("--unsigned", "--operators", tmp_path / name, "--output", tmp_path / "release")
     assert done.returncode == 1
-    assert f"{tmp_path} has no *.yaml with an operator's manifests" in done.stderr
+    assert f"OPERATORS is {tmp_path / name}, which is no folder with an operator's manifests" in done.stderr

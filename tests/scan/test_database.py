@@ -42,42 +42,37 @@ def program() -> Path:
     return toolchain.go_tool(toolchain.TRIVY, Steps(quiet=True)) / "trivy"
 
 
-def publish(registry: str, folder: Path) -> None:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        for name in ("trivy.db", "metadata.json"):
-            archive.add(folder / name, name)
-    push_artifact(registry, "trivy-db:2", LAYER, "db.tar.gz", packed.getvalue())
-
-
-def test_database_of_a_registry_is_fetched_and_known(
+@pytest.fixture
+def fetched(
     registry: str,
     program: Path,
-    lister: Path,
     write_database: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    publish(registry, write_database())
-    monkeypatch.setenv("TRIVY_DB_REPOSITORY", f"{registry}/trivy-db:2")
-    fetched = database.download(program, tmp_path / "cache")
-    known = database.check_database(lister, fetched, DAY, LEAST, datetime.datetime.now(tz=datetime.UTC))
+) -> Callable[..., Path]:
+    """Publishes a database of a day in the registry, and returns the folder into which it was fetched from there."""
+
+    def fetch(updated: datetime.datetime = NOW) -> Path:
+        folder = write_database(updated=updated)
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            for name in ("trivy.db", "metadata.json"):
+                archive.add(folder / name, name)
+        push_artifact(registry, "trivy-db:2", LAYER, "db.tar.gz", packed.getvalue())
+        monkeypatch.setenv("TRIVY_DB_REPOSITORY", f"{registry}/trivy-db:2")
+        return database.download(program, tmp_path / "cache")
+
+    return fetch
+
+
+def test_database_of_a_registry_is_fetched_and_known(fetched: Callable[..., Path], lister: Path) -> None:
+    known = database.check_database(lister, fetched(), DAY, LEAST, datetime.datetime.now(tz=datetime.UTC))
     assert known.entries > sum(LEAST.values())
 
 
-def test_stale_database_of_a_registry_is_refused(
-    registry: str,
-    program: Path,
-    lister: Path,
-    write_database: Callable[..., Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    publish(registry, write_database(updated=NOW - 3 * DAY))
-    monkeypatch.setenv("TRIVY_DB_REPOSITORY", f"{registry}/trivy-db:2")
-    fetched = database.download(program, tmp_path / "cache")
+def test_stale_database_of_a_registry_is_refused(fetched: Callable[..., Path], lister: Path) -> None:
     with pytest.raises(Failure, match="is 72 hours old and must be from 0 to 24"):
-        database.check_database(lister, fetched, DAY, LEAST, NOW)
+        database.check_database(lister, fetched(NOW - 3 * DAY), DAY, LEAST, NOW)
 
 
 def test_registry_that_does_not_answer_is_named_with_the_ways_out(

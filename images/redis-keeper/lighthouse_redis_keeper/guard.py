@@ -34,7 +34,7 @@ class Guard:
         self._server = Server(host, settings.access, named=False)
         self._applied: dict[str, str] = {}
         self._looked = 0.0
-        self._failed = self._rewriting = False
+        self._log_is_doubtful = self._asked_rewrite = False
         self.reloads = 0
         self.rewrites = 0
 
@@ -76,17 +76,18 @@ class Guard:
         """
         facts = self._server.facts("persistence")
         if facts.get("aof_last_write_status", "ok") != "ok":
-            self._failed = True
-        elif self._failed and facts["aof_rewrite_in_progress"] == facts["aof_rewrite_scheduled"] == "0":
+            self._log_is_doubtful = True
+        elif _is_rewriting(facts):
+            pass
+        elif self._log_is_doubtful:
             log.warning("the log of writes had errors and is written anew")
             self._server.ask("BGREWRITEAOF")
-            self._failed = False
-            self._rewriting = True
-        elif self._rewriting and facts["aof_rewrite_in_progress"] == facts["aof_rewrite_scheduled"] == "0":
-            self._rewriting = False
+            self._log_is_doubtful, self._asked_rewrite = False, True
+        elif self._asked_rewrite:
+            self._asked_rewrite = False
             # Not written, be it for want of room: once more.
-            self._failed = facts["aof_last_bgrewrite_status"] != "ok"
-            self.rewrites += not self._failed
+            self._log_is_doubtful = facts["aof_last_bgrewrite_status"] != "ok"
+            self.rewrites += not self._log_is_doubtful
 
     def hand_over(self, deadline: float) -> None:
         """Let a replica become the primary, if this node is one and has any; returns when it is or time is up."""
@@ -113,8 +114,7 @@ class Guard:
     def wait_written(self, deadline: float) -> None:
         """Wait until the log of writes is not written anew, or time is up: what came with a sync is not yet in it."""
         while time.monotonic() < deadline:
-            facts = self._server.facts("persistence")
-            if "1" not in {facts.get("aof_rewrite_in_progress"), facts.get("aof_rewrite_scheduled")}:
+            if not _is_rewriting(self._server.facts("persistence")):
                 return
             time.sleep(0.1)
 
@@ -162,6 +162,10 @@ class Guard:
         self._applied[what] = state
         self.reloads += 1
         log.info("the node has read its files", what=what)
+
+
+def _is_rewriting(facts: dict[str, str]) -> bool:
+    return "1" in {facts.get("aof_rewrite_in_progress"), facts.get("aof_rewrite_scheduled")}
 
 
 def _fingerprint(files: list[Path]) -> str:

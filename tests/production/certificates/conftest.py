@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ci import images as image_builds
-from ci.cluster import lifecycle
-from ci.cluster import node as nodes_module
+from ci import local
 from ci.console import Failure, Steps
 from ci.release import Cluster, install, local_values
-from ci.settings import KUBECONFIG, NAMESPACE, RELEASE
-from ci.toolchain import CLUSTER_TOOLS, bin_folder, go_tool, helm_and_kubectl
+from ci.settings import NAMESPACE, RELEASE
 from tests.live.support import AGENTS, PYTHON, READER, Container, applied, component, pods
 from tests.production.certificates.programs import FILES, HOST, KEY, SEE
 from tests.production.reports import Report
@@ -28,14 +26,6 @@ CLIENT = "probe"
 NAME = "certificates-client"
 CAPABILITIES = {"lighthouse.dev/access-bridge": "true", "lighthouse.dev/access-redis": "true"}
 COMPONENTS = ((NAMESPACE, "bridge"), (AGENTS, "agents"))
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Cluster:
-    """The local cluster."""
-    if not KUBECONFIG.exists():
-        pytest.fail("No cluster runs: run 'make test-production PART=certificates'.", pytrace=False)
-    return Cluster(helm_and_kubectl(Steps(quiet=True)), KUBECONFIG)
 
 
 @dataclass
@@ -62,12 +52,10 @@ class Release:
         """Values of one Redis server; its images are on the nodes."""
         steps = Steps(quiet=True)
         base = image_builds.base_image(steps)
-        programs = bin_folder([go_tool(tool, steps) for tool in CLUSTER_TOOLS])
         found = {}
         for name in ("redis", "redis-keeper"):
             image = image_builds.product_image(steps, name, base)
-            for node in lifecycle.current():
-                image_builds.import_into(programs / "ctr", nodes_module.socket(node), [image])
+            local.put_on_nodes(steps, [image])
             registry, _, rest = image.reference.partition("/")
             repository, _, tag = rest.rpartition(":")
             found[name] = {"registry": registry, "repository": repository, "tag": tag}

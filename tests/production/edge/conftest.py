@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ci import images as image_builds
+from ci import local
 from ci.cluster import lifecycle
-from ci.cluster import node as nodes_module
 from ci.console import Steps
 from ci.operators import traefik
 from ci.release import Cluster, install, local_values, role_key
-from ci.settings import KUBECONFIG, NAMESPACE, POD_NETWORK, RELEASE
-from ci.toolchain import CLUSTER_TOOLS, bin_folder, go_tool, helm_and_kubectl
+from ci.settings import NAMESPACE, POD_NETWORK, RELEASE
 from lighthouse_harness.manifests import merge
 from tests.images.certificates import certificate, new_authority
 from tests.live import stores
@@ -50,23 +49,13 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Cluster:
-    """The local cluster."""
-    if not KUBECONFIG.exists():
-        pytest.fail("No cluster runs: run 'make test-production PART=edge'.", pytrace=False)
-    return Cluster(helm_and_kubectl(Steps(quiet=True)), KUBECONFIG)
-
-
-@pytest.fixture(scope="session")
 def images() -> dict[str, image_builds.Image]:
     """The images of the product and of the stores, on all nodes."""
     steps = Steps(quiet=True)
     base = image_builds.base_image(steps)
     built = {name: image_builds.product_image(steps, name, base) for name in image_builds.PRODUCT}
     built["stores"] = image_builds.stores_image(steps)
-    programs = bin_folder([go_tool(tool, steps) for tool in CLUSTER_TOOLS])
-    for node in lifecycle.current():
-        image_builds.import_into(programs / "ctr", nodes_module.socket(node), built.values())
+    local.put_on_nodes(steps, built.values())
     return built
 
 

@@ -12,8 +12,7 @@ from ci import images as image_builds
 from ci.console import Steps
 from ci.operators import images as operator_images
 from ci.release import Cluster, install
-from ci.settings import KUBECONFIG, NAMESPACE, NODE_NETWORK, RELEASE, ROOT
-from ci.toolchain import helm_and_kubectl
+from ci.settings import NAMESPACE, NODE_NETWORK, RELEASE, ROOT
 from tests.live.support import eventually
 from tests.production.postgres import faults
 from tests.production.postgres.database import CLUSTER, Database, write_authority
@@ -25,14 +24,6 @@ if TYPE_CHECKING:
 
 PROFILE = ROOT / "charts" / "lighthouse" / "profiles" / "production-small.yaml"
 ALONE = ("bridge", "agents", "fuse-csi", "redis")
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Cluster:
-    """The local cluster."""
-    if not KUBECONFIG.exists():
-        pytest.fail("No cluster runs: run 'make test-production'.", pytrace=False)
-    return Cluster(helm_and_kubectl(Steps(quiet=True)), KUBECONFIG)
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,10 @@ import httpx
 import pytest
 
 from ci import images as image_builds
-from ci.cluster import lifecycle
-from ci.cluster import node as nodes_module
+from ci import local
 from ci.console import Steps
 from ci.release import bridge_service, install, role_key, service_url
 from ci.settings import NAMESPACE, NODE_NETWORK, RELEASE
-from ci.toolchain import CLUSTER_TOOLS, bin_folder, go_tool
 from tests.images.bridge.event_load import Load, Session
 from tests.live.support import component, eventually, pods
 from tests.production.postgres import faults
@@ -114,9 +112,7 @@ def bridge_image(cluster: Cluster) -> image_builds.Image:
     assert cluster.kubeconfig
     steps = Steps(quiet=True)
     image = image_builds.product_image(steps, "bridge", image_builds.base_image(steps))
-    programs = bin_folder([go_tool(tool, steps) for tool in CLUSTER_TOOLS])
-    for node in lifecycle.current():
-        image_builds.import_into(programs / "ctr", nodes_module.socket(node), [image])
+    local.put_on_nodes(steps, [image])
     return image
 
 

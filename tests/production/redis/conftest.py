@@ -11,12 +11,10 @@ import pytest
 import yaml
 
 from ci import images as image_builds
-from ci.cluster import lifecycle
-from ci.cluster import node as nodes_module
+from ci import local
 from ci.console import Steps
 from ci.release import CHART, Cluster, install, local_values
-from ci.settings import KUBECONFIG, NAMESPACE, RELEASE
-from ci.toolchain import CLUSTER_TOOLS, bin_folder, go_tool, helm_and_kubectl
+from ci.settings import NAMESPACE, RELEASE
 from tests.images.certificates import certificate, new_authority, trust
 from tests.live.support import PAUSE, Container, component, pods
 from tests.production.postgres import faults
@@ -39,22 +37,12 @@ KEEPER = f"{component('redis')},lighthouse.dev/role=keeper"
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Cluster:
-    """The local cluster."""
-    if not KUBECONFIG.exists():
-        pytest.fail("No cluster runs: run 'make test-production PART=redis'.", pytrace=False)
-    return Cluster(helm_and_kubectl(Steps(quiet=True)), KUBECONFIG)
-
-
-@pytest.fixture(scope="session")
 def images() -> dict[str, image_builds.Image]:
     """The images of the product and of Redis, on all nodes."""
     steps = Steps(quiet=True)
     base = image_builds.base_image(steps)
     built = {name: image_builds.product_image(steps, name, base) for name in image_builds.RELEASED}
-    programs = bin_folder([go_tool(tool, steps) for tool in CLUSTER_TOOLS])
-    for node in lifecycle.current():
-        image_builds.import_into(programs / "ctr", nodes_module.socket(node), built.values())
+    local.put_on_nodes(steps, built.values())
     return built
 
 

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ci import images as image_builds
-from ci.cluster import lifecycle
-from ci.cluster import node as nodes_module
+from ci import local
 from ci.console import Steps
 from ci.release import CHART, bridge_service, role_key, service_url
 from ci.settings import NAMESPACE, RELEASE
-from ci.toolchain import CLUSTER_TOOLS, bin_folder, go_tool
 from tests.chart.flow_scenarios import CAPABILITY, Scenario
 from tests.live import stores
 from tests.live.knocking import Target, knock, restricted_pod
@@ -52,9 +50,7 @@ def bridges(release: Release, beside: Container) -> Iterator[Release]:
     """The release with three bridges on a PostgreSQL and its own Redis; the next upgrade brings back the one on SQLite."""
     cluster = release.cluster
     stores_image = image_builds.stores_image(Steps(quiet=True))
-    programs = bin_folder([go_tool(tool, Steps(quiet=True)) for tool in CLUSTER_TOOLS])
-    for node in lifecycle.current():
-        image_builds.import_into(programs / "ctr", nodes_module.socket(node), [stores_image])
+    local.put_on_nodes(Steps(quiet=True), [stores_image])
     folder = release.folder / "stores"
     objects = stores.store_objects(stores_image.reference, folder, NAMESPACE, ["postgres"])
     release.put_secret("bridge-redis", {"password": release.passwords["bridge"].encode()})
