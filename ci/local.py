@@ -92,6 +92,14 @@ def put_on_nodes(steps: Steps, images: Iterable[image_builds.Image]) -> None:
         image_builds.import_into(ctr, nodes_module.socket(node), wanted)
 
 
+def product_on_nodes(steps: Steps, names: Iterable[str]) -> dict[str, image_builds.Image]:
+    """The product's images of these names, built if need be and on every node of the running cluster."""
+    base = image_builds.base_image(steps)
+    built = {name: image_builds.product_image(steps, name, base) for name in names}
+    put_on_nodes(steps, built.values())
+    return built
+
+
 def running() -> release.Cluster:
     """The cluster that runs; raises `Failure` when none does."""
     if not KUBECONFIG.exists():

@@ -50,12 +50,8 @@ class Release:
 
     def redis(self) -> dict[str, Any]:
         """Values of one Redis server; its images are on the nodes."""
-        steps = Steps(quiet=True)
-        base = image_builds.base_image(steps)
         found = {}
-        for name in ("redis", "redis-keeper"):
-            image = image_builds.product_image(steps, name, base)
-            local.put_on_nodes(steps, [image])
+        for name, image in local.product_on_nodes(Steps(quiet=True), ("redis", "redis-keeper")).items():
             registry, _, rest = image.reference.partition("/")
             repository, _, tag = rest.rpartition(":")
             found[name] = {"registry": registry, "repository": repository, "tag": tag}

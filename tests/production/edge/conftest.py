@@ -52,11 +52,9 @@ KINDS: dict[str, dict[str, Any]] = {
 def images() -> dict[str, image_builds.Image]:
     """The images of the product and of the stores, on all nodes."""
     steps = Steps(quiet=True)
-    base = image_builds.base_image(steps)
-    built = {name: image_builds.product_image(steps, name, base) for name in image_builds.PRODUCT}
-    built["stores"] = image_builds.stores_image(steps)
-    local.put_on_nodes(steps, built.values())
-    return built
+    stores_image = image_builds.stores_image(steps)
+    local.put_on_nodes(steps, [stores_image])
+    return {**local.product_on_nodes(steps, image_builds.PRODUCT), "stores": stores_image}
 
 
 @dataclass

@@ -110,10 +110,7 @@ class Site:
 def bridge_image(cluster: Cluster) -> image_builds.Image:
     """The image of the bridge, on all nodes."""
     assert cluster.kubeconfig
-    steps = Steps(quiet=True)
-    image = image_builds.product_image(steps, "bridge", image_builds.base_image(steps))
-    local.put_on_nodes(steps, [image])
-    return image
+    return local.product_on_nodes(Steps(quiet=True), ["bridge"])["bridge"]
 
 
 @pytest.fixture(scope="module")

@@ -39,11 +39,7 @@ KEEPER = f"{component('redis')},lighthouse.dev/role=keeper"
 @pytest.fixture(scope="session")
 def images() -> dict[str, image_builds.Image]:
     """The images of the product and of Redis, on all nodes."""
-    steps = Steps(quiet=True)
-    base = image_builds.base_image(steps)
-    built = {name: image_builds.product_image(steps, name, base) for name in image_builds.RELEASED}
-    local.put_on_nodes(steps, built.values())
-    return built
+    return local.product_on_nodes(Steps(quiet=True), image_builds.RELEASED)
 
 
 @dataclass
