@@ -163,7 +163,7 @@ class Site:
         return (self.programs, self.cluster.tools)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(helm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A fresh cluster of one node, with DNS and storage and nothing else."""
     ours("-m", "ci", "down")

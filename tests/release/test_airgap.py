@@ -51,10 +51,10 @@ def digests(release: Release) -> dict[str, str]:
 
 
 def used_images(site: Site) -> set[str]:
-    """The image of every container of the release's pods, all of which must be ready."""
+    """The image of every container of the release's pods, all of which must be ready; a pod that ends is none of it."""
     found: set[str] = set()
     for pod in site.cluster.get("pods", "--all-namespaces")["items"]:
-        if pod["metadata"]["namespace"].startswith(NAMESPACE):
+        if pod["metadata"]["namespace"].startswith(NAMESPACE) and "deletionTimestamp" not in pod["metadata"]:
             statuses = [*pod["status"].get("initContainerStatuses", []), *pod["status"]["containerStatuses"]]
             assert all(status["ready"] for status in statuses), pod["metadata"]["name"]
             spec = pod["spec"]
