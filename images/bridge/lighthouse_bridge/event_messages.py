@@ -41,7 +41,7 @@ class EventBatchAnswer(Answer):
 
 
 class EventsAnswer(Answer):
-    """`more` says that the limit cut the answer short."""
+    """`more` says that the limit, or the size of the events, cut the answer short."""
 
     events: list[StreamLine]
     count: int

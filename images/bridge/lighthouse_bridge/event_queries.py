@@ -10,12 +10,15 @@ import msgspec
 from .events import StreamLine, decode_record, read_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from .transactions import Connection, Transaction
 
 # Indexing is a write: others wait for so many events.
 INDEX_PAGE = 250
+# Events may have a megabyte each. So many are read at once, and what one answer holds ends behind so many bytes.
+CHUNK = 32
+MAX_BYTES = 16 * 1024 * 1024
 # The engines take no word beyond some two thousand bytes, and PostgreSQL no more than a megabyte of them.
 _MAX_WORD = 200
 _MAX_WORDS = 20_000
@@ -36,19 +39,46 @@ class Filters(msgspec.Struct, frozen=True):
     text: str | None = None
 
 
+class Found(msgspec.Struct, frozen=True):
+    """Events, in order, and whether there are more behind them."""
+
+    events: list[StreamLine]
+    more: bool
+
+
 def find_events(
     connection: Connection, filters: Filters, order: str, limit: int, *, descending: bool, dialect: str
-) -> list[StreamLine]:
-    """Events that pass the filters, by `sequence` or by `timestamp` and then sequence."""
+) -> Found:
+    """Events that pass the filters, by `sequence` or by `timestamp` and then sequence.
+
+    At most `limit`, and fewer where these would be more than about MAX_BYTES.
+    """
     clauses, values = _clauses(filters, dialect)
     way = " DESC" if descending else ""
     by = {"sequence": f"e.sequence_id{way}", "timestamp": f"e.timestamp{way}, e.sequence_id{way}"}[order]
     rows = connection.execute(
-        "SELECT e.sequence_id, e.event_data FROM events e WHERE "  # noqa: S608 - clauses are constants
-        f"{' AND '.join(clauses)} ORDER BY {by} LIMIT ?",
-        (*values, limit),
+        f"SELECT e.sequence_id FROM events e WHERE {' AND '.join(clauses)} "  # noqa: S608 - clauses are constants
+        f"ORDER BY {by} LIMIT ?",
+        (*values, limit + 1),
     ).fetchall()
-    return [read_line(sequence, data) for sequence, data in rows]
+    wanted = [sequence for (sequence,) in rows[:limit]]
+    events: list[StreamLine] = []
+    size = 0
+    for start in range(0, len(wanted), CHUNK):
+        chunk = wanted[start : start + CHUNK]
+        contents = _contents(connection, chunk)
+        for sequence in chunk:
+            if size >= MAX_BYTES:
+                return Found(events, more=True)
+            events.append(read_line(sequence, contents[sequence]))
+            size += len(contents[sequence])
+    return Found(events, more=len(rows) > limit)
+
+
+def _contents(connection: Connection, sequences: Sequence[int]) -> dict[int, str]:
+    places = ", ".join("?" * len(sequences))
+    query = f"SELECT sequence_id, event_data FROM events WHERE sequence_id IN ({places})"  # noqa: S608 - as above
+    return dict(connection.execute(query, sequences).fetchall())
 
 
 def _clauses(filters: Filters, dialect: str) -> tuple[list[str], list[Any]]:

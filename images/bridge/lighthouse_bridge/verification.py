@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .chain import COLUMNS, GENESIS, Head, row_hash
+from .event_queries import CHUNK, MAX_BYTES
 from .events import decode_record, legacy_checksum
 
 if TYPE_CHECKING:
     from .transactions import Connection
 
 MAX_PROBLEMS = 100
+_DATA = COLUMNS.index("event_data")
 _QUERY = (
     f"SELECT {', '.join(COLUMNS)}, row_hash FROM events "  # noqa: S608 - made of constants
     "WHERE sequence_id > ? ORDER BY sequence_id LIMIT ?"
@@ -29,27 +31,35 @@ class Page(msgspec.Struct, frozen=True):
 
     head: Head
     count: int
+    more: bool
     gaps: list[tuple[int, int]]
     problems: list[str]
 
 
 def verify_page(connection: Connection, start: Head, limit: int) -> Page:
-    """Check the rows after `start`, whose hash must be right."""
+    """Check at most `limit` rows after `start`, whose hash must be right, or about MAX_BYTES of them."""
     sequence, digest, timestamp = start.sequence, start.hash, start.timestamp_us
     gaps: list[tuple[int, int]] = []
     problems: list[str] = []
-    rows = connection.execute(_QUERY, (sequence, limit)).fetchall()
-    for row in rows:
-        columns, stored = tuple(row[:-1]), row[-1]
-        if columns[0] != sequence + 1:
-            gaps.append((sequence + 1, columns[0] - 1))
-        expected = row_hash(digest, columns)
-        if stored != expected:
-            problems.append(_broken(sequence, columns[0], stored))
-        problems += _content(columns)
-        # Go on from what is stored, so that each break is told once, where it is.
-        sequence, digest, timestamp = columns[0], stored or expected, columns[3]
-    return Page(Head(sequence, timestamp, digest), len(rows), gaps, problems[:MAX_PROBLEMS])
+    count = size = 0
+    while count < limit and size < MAX_BYTES:
+        asked = min(CHUNK, limit - count)
+        rows = connection.execute(_QUERY, (sequence, asked)).fetchall()
+        for row in rows:
+            columns, stored = tuple(row[:-1]), row[-1]
+            if columns[0] != sequence + 1:
+                gaps.append((sequence + 1, columns[0] - 1))
+            expected = row_hash(digest, columns)
+            if stored != expected:
+                problems.append(_broken(sequence, columns[0], stored))
+            problems += _content(columns)
+            # Go on from what is stored, so that each break is told once, where it is.
+            sequence, digest, timestamp = columns[0], stored or expected, columns[3]
+            size += len(columns[_DATA])
+        count += len(rows)
+        if len(rows) < asked:
+            return Page(Head(sequence, timestamp, digest), count, False, gaps, problems[:MAX_PROBLEMS])
+    return Page(Head(sequence, timestamp, digest), count, True, gaps, problems[:MAX_PROBLEMS])
 
 
 def _broken(before: int, sequence: int, stored: bytes | None) -> str:

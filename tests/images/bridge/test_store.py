@@ -203,6 +203,35 @@ def test_every_filter_holds_alone_and_with_others(builder: Agent, bridge: Bridge
     assert builder.get("/events", params={"types": "no_such"}).status_code == 400
 
 
+def test_answers_end_before_they_get_too_large_and_are_gone_on_with(builder: Agent, operator: Agent) -> None:
+    size, large = 900_000, 40
+    sequences = [stored(builder, {"text": "x" * size}) for _ in range(large)]
+    pages, after = [], sequences[0] - 1
+    while True:
+        answer = builder.get("/events", params={"agents": builder.agent_id, "after": after, "limit": 1000})
+        assert len(answer.content) < 18 * 2**20
+        pages.append([event["sequence"] for event in answer.json()["events"]])
+        if not answer.json()["more"]:
+            break
+        after = pages[-1][-1]
+    assert len(pages) > 2
+    assert [sequence for page in pages for sequence in page] == sequences
+    latest = builder.get("/event/query", params={"agent_id": builder.agent_id, "limit": 1000})
+    assert [event["sequence"] for event in latest.json()["events"]] == sequences[-latest.json()["count"] :]
+    assert "too large for one answer" in latest.json()["message"]
+    checked, place = 0, {"after": 0, "hash": "0" * 64}
+    rounds = 0
+    while True:
+        page = operator.get("/events/verify", params=place).json()
+        assert page["problems"] == []
+        checked, rounds = checked + page["count"], rounds + 1
+        if not page["more"]:
+            break
+        place = {"after": page["sequence"], "hash": page["hash"]}
+    assert rounds > 1
+    assert checked >= sequences[-1]
+
+
 def test_words_are_found_in_any_case_and_only_whole(builder: Agent, bridge: Bridge) -> None:
     mark = f"m{builder.agent_id.rpartition('-')[2]}"
     first = stored(builder, {"text": f"Größe {mark} of the Lighthouse", "list": [{"deep": "needle-in/hay"}]})

@@ -212,7 +212,7 @@ class Machine(RuleBasedStateMachine):
     ) -> list[StreamLine]:
         return find_events(
             connection, filters, order, 1000, descending=descending, dialect=self.database.DIALECT
-        )
+        ).events
 
     @rule(data=st.data(), order=st.sampled_from(["sequence", "timestamp"]), descending=st.booleans())
     def query(self, data: st.DataObject, order: str, descending: bool) -> None:
@@ -288,7 +288,6 @@ class Machine(RuleBasedStateMachine):
         assert self.read(lambda c: check_end(c, KEYS, len(self.events))) == []
 
 
-@pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
 def test_a_store_is_what_a_list_would_be(stores: Stores) -> None:
     class Bound(Machine):
         def __init__(self) -> None:

@@ -13,7 +13,7 @@ from ..bounds import check_shape
 from ..chain import Head
 from ..clock import iso, parse_iso
 from ..credentials import Role
-from ..event_queries import Filters, find_events, index_page
+from ..event_queries import Filters, Found, find_events, index_page
 from ..event_stats import read_stats
 from ..events import RESERVED, EventType, StreamLine
 from ..exchange import reply
@@ -113,8 +113,13 @@ async def query(bridge: Bridge, call: Call) -> Reply:
         start_us=_time("start_time", q.start_time),
         end_us=_time("end_time", q.end_time),
     )
-    events = await _find(bridge, filters, "sequence", q.limit, descending=True)
-    return reply(m.EventQueryAnswer(events[::-1], len(events), f"{len(events)} events."))
+    found = await _find(bridge, filters, "sequence", q.limit, descending=True)
+    count = len(found.events)
+    cut = count < q.limit and found.more
+    said = f"{count} events." + (
+        " Earlier ones are too large for one answer; ask GET /events for them." if cut else ""
+    )
+    return reply(m.EventQueryAnswer(found.events[::-1], count, said))
 
 
 async def find(bridge: Bridge, call: Call) -> Reply:
@@ -136,8 +141,8 @@ async def find(bridge: Bridge, call: Call) -> Reply:
     )
     if q.text is not None:
         await _index(bridge)
-    events = await _find(bridge, filters, q.order, q.limit + 1, descending=q.direction == "descending")
-    return reply(m.EventsAnswer(events[: q.limit], min(len(events), q.limit), len(events) > q.limit))
+    found = await _find(bridge, filters, q.order, q.limit, descending=q.direction == "descending")
+    return reply(m.EventsAnswer(found.events, len(found.events), found.more))
 
 
 async def _index(bridge: Bridge) -> None:
@@ -149,9 +154,7 @@ async def _index(bridge: Bridge) -> None:
             raise StoreUnavailableError("older events are still being indexed for search; ask again")
 
 
-async def _find(
-    bridge: Bridge, filters: Filters, order: str, limit: int, *, descending: bool
-) -> list[StreamLine]:
+async def _find(bridge: Bridge, filters: Filters, order: str, limit: int, *, descending: bool) -> Found:
     dialect = bridge.database.DIALECT
     return await bridge.database.read(
         lambda connection: find_events(
@@ -187,7 +190,7 @@ async def verify(bridge: Bridge, call: Call) -> Reply:
 
     def work(connection: Connection) -> Page:
         page = verify_page(connection, start, q.limit)
-        if page.count == q.limit:
+        if page.more:
             return page
         return msgspec.structs.replace(page, problems=page.problems + check_end(connection, keys, told))
 
@@ -199,7 +202,7 @@ async def verify(bridge: Bridge, call: Call) -> Reply:
             page.count,
             [list(gap) for gap in page.gaps],
             page.problems,
-            page.count == q.limit,
+            page.more,
         )
     )
 
