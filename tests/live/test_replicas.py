@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import signal
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -18,7 +20,7 @@ from ci.settings import NAMESPACE as FIRST
 from ci.settings import RELEASE
 from tests.images.bridge.event_load import Load, Session
 from tests.live import stores
-from tests.live.support import Container, component, eventually, pods, signal_all
+from tests.live.support import PROJECT, Container, component, eventually, pods, signal_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +34,7 @@ NAMESPACE = "replicas"
 BRIDGES = component("bridge")
 KILLS = 20
 ENDED_SECONDS = 1.0
+VISIBLE_SECONDS = 10.0
 # Prints status and body of a request to the bridge of the pod it runs in.
 REQUEST = """
 import http.client, sys
@@ -70,6 +73,13 @@ class Site:
         """The bridges' pods."""
         return pods(self.cluster, NAMESPACE, BRIDGES)
 
+    def kill(self, bridge: str) -> None:
+        """End a bridge at once and make its pod anew, so that kubelet does not wait longer and longer to restart it."""
+        signal_all(Container(self.cluster, NAMESPACE, bridge, "bridge").pids(), signal.SIGKILL)
+        self.cluster.kubectl(
+            "delete", "pod", bridge, "-n", NAMESPACE, "--force", "--grace-period=0", "--wait=false"
+        )
+
     def join(self, role: str, where: Address) -> Session:
         """A session made on one bridge."""
         name = f"{role}-{random.randrange(10**9)}"  # noqa: S311 - a name
@@ -103,7 +113,9 @@ def site(
     for name in stores.PORTS:
         cluster.kubectl("rollout", "status", f"deployment/{name}", "-n", stores.NAMESPACE, "--timeout=120s")
     values: dict[str, Any] = json.loads(cluster.helm("get", "values", RELEASE, "-n", FIRST, "-o", "json"))
-    values["fuse-csi"], values["agents"] = {"enabled": False}, {"enabled": False}
+    # Its agents are mounted by the first release's driver.
+    values["fuse-csi"] = {"enabled": False}
+    values["agents"] = {**values.get("agents", {}), "experts": {"architecture": None}}
     wanted = stores.bridge_values(3)
     for name, more in wanted.items():
         values[name] = {**values.get(name, {}), **more}
@@ -158,17 +170,90 @@ def test_bridges_killed_at_random_lose_and_double_nothing(
     for _ in range(KILLS):
         time.sleep(random.uniform(0.2, 1.5))  # noqa: S311 - any moment
         victim = random.choice(site.bridges())["metadata"]["name"]  # noqa: S311 - any bridge
-        signal_all(Container(site.cluster, NAMESPACE, victim, "bridge").pids(), signal.SIGKILL)
-        # A new pod in its place: the kubelet would wait longer and longer before it restarts the container.
-        site.cluster.kubectl(
-            "delete", "pod", victim, "-n", NAMESPACE, "--force", "--grace-period=0", "--wait=false"
-        )
+        site.kill(victim)
         eventually(site.ready, 120, "three bridges ready again")
     before = len(load.acknowledged)
     eventually(lambda: len(load.acknowledged) > before + 10, 60, "events acknowledged after the last kill")
     told = load.finish()
     with capsys.disabled():
         print(f"\n{KILLS} bridges killed: {told}")
+
+
+@pytest.mark.proves(18, level="survives")
+def test_an_agents_files_follow_changes_and_events_while_each_bridge_is_killed(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pod,) = pods(site.cluster, f"{NAMESPACE}-agents", component("agents"))
+    agent = Container(site.cluster, f"{NAMESPACE}-agents", pod["metadata"]["name"], "agent")
+    stream, output = f"{PROJECT}/streams/debug_events", tmp_path / "tail"
+    tail = agent.start("tail", "-n", "0", "-s", "0.05", "-f", stream)
+    assert tail.stdout is not None
+    reader = threading.Thread(target=copy_lines, args=(tail.stdout, output))
+    reader.start()
+    writer, expert = site.join("operator", site.service), site.join("expert", site.service)
+    load = Load([site.service], writer, expert)
+    load.begin()
+    waits = []
+    try:
+        for number, bridge in enumerate([pod["metadata"]["name"] for pod in site.bridges()]):
+            site.kill(bridge)
+            change(writer, "live/followed.txt", f"{number}\n")
+            wanted, path = f"{number}\n".encode(), f"{PROJECT}/current/live/followed.txt"
+            waits.append(
+                eventually(
+                    partial(shows, agent, path, wanted), VISIBLE_SECONDS, f"the change after {bridge}'s end"
+                )
+            )
+            eventually(site.ready, 120, "three bridges ready again")
+        told = load.finish()
+        last = max(load.acknowledged.values())
+        eventually(
+            lambda: f'"sequence":{last},' in output.read_text(),
+            VISIBLE_SECONDS,
+            "the last event in the stream",
+        )
+    finally:
+        load.stop.set()
+        tail.kill()
+        tail.wait()
+        reader.join()
+    records = [json.loads(line) for line in output.read_text().splitlines()]
+    seen = [record["sequence"] for record in records if record["aggregate_id"] == "load"]
+    assert seen == sorted(set(seen))
+    assert sorted(set(load.acknowledged.values()) - set(seen)) == []
+    with capsys.disabled():
+        longest = max(waits)
+        print(
+            f"\nagent's files: {len(seen)} events once and in order, a change seen after {longest:.1f} s; {told}"
+        )
+
+
+def copy_lines(source: IO[bytes], output: Path) -> None:
+    """Keep the whole lines of a stream in a file, as they come."""
+    with output.open("wb", buffering=0) as file:
+        for line in source:
+            file.write(line)
+
+
+def change(writer: Session, path: str, content: str) -> None:
+    """Write a file of the shadow tree through whichever bridge answers."""
+    body = {"operation": "update", "file_path": path, "content": content, "agent_id": writer.agent_id}
+
+    def done() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            answer = httpx.post(
+                writer.bridge.url + "/shadow/update", json=body, headers=writer.headers, timeout=20
+            )
+            assert answer.status_code in {200, 503}, answer.text
+            return answer.status_code == 200
+        return False
+
+    eventually(done, 30, f"{path} written")
+
+
+def shows(agent: Container, path: str, content: bytes) -> bool:
+    """Whether the agent reads this content."""
+    return agent.run("cat", path).stdout == content
 
 
 @pytest.mark.proves(17, level="survives")
