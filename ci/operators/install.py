@@ -77,11 +77,11 @@ def _install(steps: Steps, cluster: Cluster, references: manifests.Images, argum
     with steps.step(f"cert-manager {TOOLS['cert-manager'].version}"):
         _install_cert_manager(cluster, arguments)
     with steps.step(f"CloudNativePG {TOOLS['cloudnative-pg'].version}"):
-        text = _manifest("cloudnative-pg", "releases/cnpg-{version}.yaml")
+        text = manifest("cloudnative-pg", "releases/cnpg-{version}.yaml")
         apply_documents(cluster, manifests.cloudnative_pg(text, references))
         ready(cluster, CNPG_NAMESPACE, "cnpg-controller-manager")
     with steps.step(f"Barman Cloud plugin {TOOLS['barman-plugin'].version}"):
-        text = _manifest("barman-plugin", "manifest.yaml")
+        text = manifest("barman-plugin", "manifest.yaml")
         documents = manifests.barman_plugin(text, references)
         # cert-manager answers before its webhook's certificate is known to the API server.
         _retried(lambda: apply_documents(cluster, documents), "cert-manager's webhook")
@@ -90,7 +90,7 @@ def _install(steps: Steps, cluster: Cluster, references: manifests.Images, argum
         _retried(lambda: _probe(cluster), "CloudNativePG's webhook")
 
 
-def _manifest(name: str, path: str) -> str:
+def manifest(name: str, path: str) -> str:
     """A manifest that comes with a tool's module."""
     tool = TOOLS[name]
     return (module_folder(tool) / path.format(version=tool.version)).read_text()

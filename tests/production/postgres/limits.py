@@ -17,12 +17,14 @@ class Limit:
     moves: bool = False
 
 
-# `failover` of the chart's values: probes every 2 s and 3 s, a lease of 6 s, 15 s to stop. Promotion and the election
-# take seconds on nodes that share two cores, for which 10 s are given throughout.
+# `failover` of the chart's values: probes every 2 s and 3 s, a lease of 6 s, 15 s to stop. A promotion asks the archive
+# several times, before it and for the histories of timelines, and so does each replica before it follows; every time
+# starts the archive's client, which takes 1 to 2 s on nodes that share two cores: 25 s from lease to the first append.
 LIMITS = {
     "pod of the primary deleted": Limit(
-        31,
-        "15 s in which it may stop, holding its lease; 6 s until the lease of one that was killed ends; promotion",
+        50,
+        "15 s in which it may stop, holding its lease; up to 8 s until the lease of one that was killed ends; 25 s of "
+        "promotion",
         moves=True,
     ),
     "postmaster of the primary killed": Limit(
@@ -30,15 +32,15 @@ LIMITS = {
         "the kubelet restarts the container after up to 10 s, and PostgreSQL replays its WAL; or a promotion",
     ),
     "network of the primary cut": Limit(
-        60,
-        "three probes of 3 s that time out after 5 s each tell that it is cut off; 15 s in which it may stop, "
-        "6 s of lease, promotion",
+        80,
+        "up to 12 s until the operator asks for its status and 30 s until it stops waiting for the answer, which "
+        "CloudNativePG fixes; 8 s of lease, 25 s of promotion",
         moves=True,
     ),
     "node of the primary stopped": Limit(
-        120,
+        135,
         "50 s until Kubernetes calls a silent node gone, 10 s until operators leave it and 15 s until one of them "
-        "leads, 6 s of lease, promotion, and images and leases of two operators on busy nodes",
+        "leads, 8 s of lease, 25 s of promotion, and images and leases of two operators on busy nodes",
         moves=True,
     ),
     "volumes of the primary full for 30 s": Limit(

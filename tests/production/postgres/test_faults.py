@@ -151,7 +151,8 @@ def test_the_object_store_is_away(database: Database, primary: str, object_store
         try:
             begin = time.monotonic()
             database.superuser("SELECT pg_switch_wal()", primary)
-            eventually(lambda: archiver(database, "failed_count") > failed, 120, "archiving fails")
+            # An attempt to reach the store's pod as it went away waits a minute for an answer, and may be repeated.
+            eventually(lambda: archiver(database, "failed_count") > failed, 240, "archiving fails")
             time.sleep(max(0.0, 60 - (time.monotonic() - begin)))
         finally:
             object_store.give_back()

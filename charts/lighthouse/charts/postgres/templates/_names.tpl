@@ -21,3 +21,11 @@
 {{- end -}}
 {{- toYaml (merge (dict "app.kubernetes.io/part-of" "lighthouse") $labels) -}}
 {{- end -}}
+
+{{- /* Names of the pooler's Service, which shows the server's certificate. */ -}}
+{{- define "postgres.poolerHosts" -}}
+{{- $name := printf "%s-pooler" (include "lighthouse.postgres.name" .) }}
+{{- range list "" (printf ".%s" .Release.Namespace) (printf ".%s.svc" .Release.Namespace) }}
+- {{ printf "%s%s" $name . }}
+{{- end }}
+{{- end -}}

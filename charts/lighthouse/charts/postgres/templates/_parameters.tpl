@@ -6,10 +6,14 @@ machine is used without a second place to edit. docs/postgres.md says why each i
 {{- divf (include "lighthouse.quantity" . | float64) 1048576000.0 | floor | int64 -}}
 {{- end -}}
 
+{{- define "postgres.cores" -}}
+{{- divf (include "lighthouse.quantity" . | float64) 1000.0 | ceil | int64 -}}
+{{- end -}}
+
 {{- define "postgres.parameters" -}}
 {{- $memory := include "postgres.mebibytes" .Values.resources.limits.memory | int64 -}}
 {{- $wal := include "postgres.mebibytes" .Values.walStorage.size | int64 -}}
-{{- $cores := divf (include "lighthouse.quantity" .Values.resources.limits.cpu | float64) 1000.0 | ceil | int64 -}}
+{{- $cores := include "postgres.cores" .Values.resources.limits.cpu | int64 -}}
 {{- $connections := int64 .Values.maxConnections -}}
 shared_buffers: {{ printf "%dMB" (div $memory 4) }}
 effective_cache_size: {{ printf "%dMB" (div (mul $memory 3) 4) }}
@@ -26,6 +30,7 @@ max_slot_wal_keep_size: {{ printf "%dMB" (max 128 (div $wal 2)) }}
 wal_keep_size: {{ printf "%dMB" (min 512 (max 64 (div $wal 8))) }}
 wal_buffers: 16MB
 wal_compression: pglz
+wal_retrieve_retry_interval: 1s
 checkpoint_timeout: 15min
 checkpoint_completion_target: "0.9"
 random_page_cost: "1.1"
