@@ -123,6 +123,7 @@ spec:
           items:
             - key: ca.crt
               path: ca.crt
+      {{- if not .database.authorityAlone }}
       - secret:
           name: {{ .database.existingTlsSecret | quote }}
           # Only where the server asks for a client's certificate.
@@ -132,6 +133,7 @@ spec:
               path: tls.crt
             - key: tls.key
               path: tls.key
+      {{- end }}
 {{- end }}
 
 {{- define "bridge.env" }}

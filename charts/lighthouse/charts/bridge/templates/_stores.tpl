@@ -19,7 +19,12 @@ postgres
 {{- $_ := set $found "readHost" (printf "%s-ro,%s-rw" $name $name) -}}
 {{- end -}}
 {{- $_ := set $found "existingSecret" ($found.existingSecret | default (printf "%s-bridge" $name)) -}}
-{{- $_ := set $found "existingTlsSecret" ($found.existingTlsSecret | default (printf "%s-ca" $name)) -}}
+{{- if not $found.existingTlsSecret -}}
+{{- $made := eq .Values.global.certificates.maker "cert-manager" -}}
+{{- /* That Secret holds the server's own key too. */ -}}
+{{- $_ := set $found "authorityAlone" $made -}}
+{{- $_ := set $found "existingTlsSecret" (ternary (include "lighthouse.postgres.tlsSecretName" .) (printf "%s-ca" $name) $made) -}}
+{{- end -}}
 {{- $_ := set $found.migration "existingSecret" ($found.migration.existingSecret | default (printf "%s-migrator" $name)) -}}
 {{- end -}}
 {{- toYaml $found -}}

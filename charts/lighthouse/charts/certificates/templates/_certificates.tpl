@@ -57,7 +57,8 @@ it knows which components a release has.
 {{- end -}}
 
 {{- /* Those that only cert-manager makes, as JSON: without it Redis has one of its own, and CloudNativePG makes
-       PostgreSQL's. Arguments: the umbrella's context. */ -}}
+       PostgreSQL's. It makes those of replicas in any case: whoever gets one for their name from the authority that
+       PostgreSQL asks of them may read all. Arguments: the umbrella's context. */ -}}
 {{- define "certificates.ofStores" -}}
 {{- $here := .Release.Namespace -}}
 {{- $wanted := list -}}
@@ -68,6 +69,21 @@ it knows which components a release has.
 {{- /* Nodes are each other's clients. */ -}}
 {{- $usages := list "digital signature" "server auth" "client auth" -}}
 {{- $wanted = append $wanted (dict "component" "redis" "name" $name "secret" (include "lighthouse.redis.tlsSecretName" .) "namespace" $here "names" $names "addresses" (list "127.0.0.1") "usages" $usages) -}}
+{{- end -}}
+{{- if and (hasKey .Subcharts "postgres") (not .Values.postgres.certificates.serverTLSSecret) -}}
+{{- $name := include "lighthouse.postgres.name" . -}}
+{{- $services := list "rw" "ro" "r" -}}
+{{- if .Values.postgres.pooler.enabled -}}
+{{- /* PgBouncer shows the instances' certificate. */ -}}
+{{- $services = append $services "pooler" -}}
+{{- end -}}
+{{- $names := list -}}
+{{- range $services -}}
+{{- $names = concat $names (include "lighthouse.serviceNames" (dict "context" $ "service" (printf "%s-%s" $name .) "namespace" $here) | fromJsonArray) -}}
+{{- end -}}
+{{- /* With this label CloudNativePG reads a changed Secret at once. */ -}}
+{{- $labels := dict "cnpg.io/reload" "true" -}}
+{{- $wanted = append $wanted (dict "component" "postgres" "name" (printf "%s-rw" $name) "secret" (include "lighthouse.postgres.tlsSecretName" .) "namespace" $here "names" $names "usages" (list "digital signature" "server auth") "labels" $labels) -}}
 {{- end -}}
 {{- toJson $wanted -}}
 {{- end -}}
@@ -99,7 +115,7 @@ spec:
   secretName: {{ .of.secret }}
   secretTemplate:
     labels:
-      {{- $labels | nindent 6 }}
+      {{- merge (deepCopy (.of.labels | default dict)) (fromYaml $labels) | toYaml | nindent 6 }}
   {{- if not .of.isNameless }}
   commonName: {{ .of.name | quote }}
   {{- end }}

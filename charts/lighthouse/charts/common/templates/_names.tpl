@@ -31,6 +31,11 @@ templates of every chart of an umbrella into one namespace.
 {{- include "lighthouse.fullname" . }}-postgres
 {{- end -}}
 
+{{- /* The certificate of its instances, where cert-manager makes it. */ -}}
+{{- define "lighthouse.postgres.tlsSecretName" -}}
+{{- include "lighthouse.postgres.name" . }}-tls
+{{- end -}}
+
 {{- define "lighthouse.postgres.namespace" -}}
 {{- .Release.Namespace -}}
 {{- end -}}
