@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 # What is copied into an image, beside SHARED; PRODUCT is what runs without further values.
-REDACTION = "images/redaction.py"
+LINKED = ("images/redaction.py", "images/metrics_tls.py")
 PRODUCT = {
-    "bridge": ("images/bridge", REDACTION, "policies/rules", "policies/patterns"),
-    "fuse-csi": ("images/fuse-csi", REDACTION, "images/agent/lighthouse_agent/bridge_pool.py"),
-    "agent": ("images/agent", REDACTION, "images/bridge/lighthouse_bridge/decisions"),
+    "bridge": ("images/bridge", *LINKED, "policies/rules", "policies/patterns"),
+    "fuse-csi": ("images/fuse-csi", *LINKED, "images/agent/lighthouse_agent/bridge_pool.py"),
+    "agent": ("images/agent", *LINKED, "images/bridge/lighthouse_bridge/decisions"),
 }
 REDIS = {
     "redis": ("images/redis",),
     "redis-exporter": ("images/redis-exporter",),
-    "redis-keeper": ("images/redis-keeper", REDACTION),
+    "redis-keeper": ("images/redis-keeper", *LINKED),
 }
 RELEASED = PRODUCT | REDIS
 SHARED = ("images/assemble.py", ".dockerignore")

@@ -64,7 +64,7 @@ def run(settings: RunSettings) -> None:
         draining = "draining" if stop.is_set() else None
         return [reason for reason in (draining, membership.missing, mount.missing) if reason is not None]
 
-    server = ProbeServer(settings.port, missing, metrics.registry)
+    server = ProbeServer(settings.port, missing, metrics.registry, settings.metrics_tls)
     joined = threading.Thread(target=membership.keep, args=(stop,), name="membership", daemon=True)
     for thread in (
         joined,

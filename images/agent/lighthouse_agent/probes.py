@@ -3,19 +3,26 @@
 import json
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from lighthouse_agent.errors import SettingsError
+from lighthouse_agent.metrics_tls import CertificateError, secured
 
 
 class ProbeServer(ThreadingHTTPServer):
-    """Serves on all addresses; `missing` lists why the agent is not ready, empty when it is."""
+    """Serves on all addresses, over TLS if a folder with a certificate is named.
+
+    `missing` lists why the agent is not ready, empty when it is.
+    """
 
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, port: int, missing: Callable[[], list[str]], registry: CollectorRegistry) -> None:
+    def __init__(
+        self, port: int, missing: Callable[[], list[str]], registry: CollectorRegistry, tls: Path | None
+    ) -> None:
         self.missing = missing
         self.registry = registry
         try:
@@ -24,6 +31,12 @@ class ProbeServer(ThreadingHTTPServer):
             raise SettingsError(
                 f"Port {port} cannot be served ({error.strerror}); set LIGHTHOUSE_HEALTH_PORT to a free one."
             ) from None
+        if tls:
+            try:
+                self.socket = secured(self.socket, tls)
+            except CertificateError as error:
+                self.server_close()
+                raise SettingsError(str(error)) from None
 
 
 class _Handler(BaseHTTPRequestHandler):

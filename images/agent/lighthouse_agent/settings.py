@@ -41,6 +41,8 @@ class RunSettings(msgspec.Struct, frozen=True):
     log_level: str
     judge: str
     rules: Path
+    # Where the certificate is that scrapers and probes are shown; without it the port is in plain text.
+    metrics_tls: Path | None = None
 
 
 def bridge_url(value: str | None) -> str:
@@ -66,9 +68,13 @@ def bridge_url(value: str | None) -> str:
 
 def bridge_tls_dir(env: Mapping[str, str] = os.environ) -> Path | None:
     """The folder of LIGHTHOUSE_BRIDGE_TLS_DIR; raises SettingsError unless it is absolute."""
-    value = env.get("LIGHTHOUSE_BRIDGE_TLS_DIR")
+    return _folder(env, "LIGHTHOUSE_BRIDGE_TLS_DIR")
+
+
+def _folder(env: Mapping[str, str], name: str) -> Path | None:
+    value = env.get(name)
     if value and not value.startswith("/"):
-        raise SettingsError(f"LIGHTHOUSE_BRIDGE_TLS_DIR {value!r} is not absolute; write the whole path.")
+        raise SettingsError(f"{name} {value!r} is not absolute; write the whole path.")
     return Path(value) if value else None
 
 
@@ -97,6 +103,7 @@ def run_settings(env: Mapping[str, str] = os.environ) -> RunSettings:
         capabilities=_capabilities(env.get("LIGHTHOUSE_AGENT_CAPABILITIES", "")),
         mount=Path(env.get("LIGHTHOUSE_MOUNT") or DEFAULT_MOUNT),
         port=int(_number(env, "LIGHTHOUSE_HEALTH_PORT", 8083, 1, 65535)),
+        metrics_tls=_folder(env, "LIGHTHOUSE_METRICS_TLS_DIR"),
         heartbeat_seconds=_number(env, "LIGHTHOUSE_EXPERT_HEARTBEAT_SECONDS", 30, 0.05, 240),
         probe_seconds=_number(env, "LIGHTHOUSE_MOUNT_PROBE_SECONDS", 5, 0.05, 300),
         probe_limit_seconds=_number(env, "LIGHTHOUSE_MOUNT_LIMIT_SECONDS", 2, 0.05, 60),

@@ -12,16 +12,15 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from prometheus_client import start_http_server
-
-from . import metrics
 from .bridge import Bridge
 from .certificate import CertificateError
 from .endpoint import PROBES, Application
 from .environment import SettingsError
 from .listener import Listener
 from .logs import log
+from .metrics_tls import CertificateError as MetricsCertificateError
 from .routes import ROUTES
+from .scrapes import Scrapes
 
 if TYPE_CHECKING:
     from .auth_keys import AuthKeys
@@ -45,9 +44,7 @@ async def serve(settings: Settings, auth_keys: AuthKeys) -> None:
     await bridge.start()
     application = Application(bridge, ROUTES)
     listeners = _listeners(settings, bridge, application)
-    metrics_server, metrics_thread = start_http_server(
-        settings.metrics_port, settings.host, registry=metrics.REGISTRY
-    )
+    scrapes = _scrapes(settings)
     serving = [asyncio.create_task(listener.serve()) for listener in listeners]
     if not bridge.keys.roles():
         log.warning("no join key is usable, nobody can open a session", folder=str(settings.keys_dir))
@@ -68,9 +65,7 @@ async def serve(settings: Settings, auth_keys: AuthKeys) -> None:
     await asyncio.wait(serving, timeout=FLUSH_SECONDS)
     await asyncio.sleep(FLUSH_SECONDS)
     await bridge.close()
-    await asyncio.to_thread(metrics_server.shutdown)
-    metrics_server.server_close()
-    metrics_thread.join(1)
+    await asyncio.to_thread(scrapes.close)
     log.info("stopped", sequence=bridge.database.last_sequence)
 
 
@@ -81,6 +76,15 @@ def _listeners(settings: Settings, bridge: Bridge, application: Application) -> 
         probes = Application(bridge, [route for route in ROUTES if route.path in PROBES])
         found.append(_listen(probes, settings.host, settings.probe_port, "LIGHTHOUSE_PROBE_PORT"))
     return found
+
+
+def _scrapes(settings: Settings) -> Scrapes:
+    try:
+        return Scrapes(settings.host, settings.metrics_port, settings.metrics_tls)
+    except MetricsCertificateError as error:
+        raise SettingsError(str(error)) from None
+    except OSError as error:
+        raise _taken(settings.host, settings.metrics_port, "LIGHTHOUSE_METRICS_PORT", error) from None
 
 
 def _listen(application: Application, host: str, port: int, name: str, tls: Tls | None = None) -> Listener:

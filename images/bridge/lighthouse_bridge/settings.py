@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .certificate import Tls
 from .environment import SettingsError, read_number, read_optional_path, read_path, read_port
+from .metrics_tls import VARIABLE as METRICS_TLS
 from .postgres_connection import PostgresSettings
 from .redis_settings import RedisSettings, read_redis_settings
 from .rego_settings import PolicyServer, read_policy_server
@@ -26,6 +27,8 @@ class Settings:
     host: str = "0.0.0.0"  # noqa: S104 - a pod listens on its own network namespace
     port: int = 8765
     metrics_port: int = 8080
+    # Where the certificate is that scrapers are shown; without it metrics are in plain text.
+    metrics_tls: Path | None = None
     # Without it clients speak in plain text. With it probes do, on a port of their own.
     tls: Tls | None = None
     probe_port: int = 8766
@@ -82,6 +85,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         host=host,
         port=port,
         metrics_port=metrics_port,
+        metrics_tls=read_optional_path(env, METRICS_TLS),
         tls=_tls(env),
         probe_port=probe_port,
         log_level=level,

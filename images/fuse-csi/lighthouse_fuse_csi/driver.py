@@ -49,7 +49,7 @@ def run(settings: DriverSettings) -> int:
     server.add_generic_rpc_handlers(services.handlers())
     folder = _bind(server, settings.socket)
     server.start()
-    listener = web.listen(settings.metrics_port)
+    listener = web.listen(settings.metrics_port, settings.metrics_tls)
     web.serve(
         listener,
         {

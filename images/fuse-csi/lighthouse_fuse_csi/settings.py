@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lighthouse_fuse_csi.errors import SettingsError
+from lighthouse_fuse_csi.metrics_tls import VARIABLE as METRICS_TLS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,8 @@ class DriverSettings(msgspec.Struct, frozen=True, kw_only=True):
     abort_seconds: float
     read_ahead_kib: int
     metrics_port: int
+    # Where the certificate is that scrapers are shown; without it the port is in plain text.
+    metrics_tls: Path | None = None
     log_level: str
 
     @property
@@ -54,6 +57,7 @@ class SidecarSettings(msgspec.Struct, frozen=True, kw_only=True):
     history_views: int
     bridge_seconds: float
     port: int
+    metrics_tls: Path | None = None
     log_level: str
 
 
@@ -71,6 +75,7 @@ def driver_settings(environment: Mapping[str, str]) -> DriverSettings:
         abort_seconds=_number(environment, "LIGHTHOUSE_CSI_ABORT_SECONDS", 20, 1, 3600),
         read_ahead_kib=int(_number(environment, "LIGHTHOUSE_CSI_READ_AHEAD_KIB", 1024, 4, 16384)),
         metrics_port=int(_number(environment, "LIGHTHOUSE_CSI_PORT", 8082, 0, 65535)),
+        metrics_tls=_folder(environment, METRICS_TLS),
         log_level=_choice(environment, "LIGHTHOUSE_LOG_LEVEL", "info", LOG_LEVELS),
     )
 
@@ -90,9 +95,7 @@ def sidecar_settings(environment: Mapping[str, str]) -> SidecarSettings:
     mebi = 1 << 20
     return SidecarSettings(
         bridge_url=url,
-        tls=_path(environment, "LIGHTHOUSE_BRIDGE_TLS_DIR", "")
-        if environment.get("LIGHTHOUSE_BRIDGE_TLS_DIR")
-        else None,
+        tls=_folder(environment, "LIGHTHOUSE_BRIDGE_TLS_DIR"),
         agent_id=agent,
         key_file=_path(environment, "LIGHTHOUSE_KEY_FILE", "/etc/lighthouse/key/key"),
         control=_path(environment, "LIGHTHOUSE_CONTROL_DIR", "/run/lighthouse-control"),
@@ -103,6 +106,7 @@ def sidecar_settings(environment: Mapping[str, str]) -> SidecarSettings:
         history_views=int(_number(environment, "LIGHTHOUSE_HISTORY_VIEWS", 32, 1, 1024)),
         bridge_seconds=_number(environment, "LIGHTHOUSE_BRIDGE_TIMEOUT_SECONDS", 5, 0.1, 60),
         port=int(_number(environment, "LIGHTHOUSE_FUSE_PORT", 8081, 0, 65535)),
+        metrics_tls=_folder(environment, METRICS_TLS),
         log_level=_choice(environment, "LIGHTHOUSE_LOG_LEVEL", "info", LOG_LEVELS),
     )
 
@@ -125,6 +129,10 @@ def _path(environment: Mapping[str, str], name: str, default: str) -> Path:
     if not path.is_absolute():
         raise SettingsError(f"{name} is {str(path)!r}; set it to an absolute path.")
     return path
+
+
+def _folder(environment: Mapping[str, str], name: str) -> Path | None:
+    return _path(environment, name, "") if environment.get(name) else None
 
 
 def _choice(environment: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:

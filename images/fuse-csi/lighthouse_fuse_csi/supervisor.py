@@ -284,7 +284,7 @@ def run(settings: SidecarSettings) -> int:
     if os.geteuid() == 0:
         raise SettingsError("The sidecar runs as root; set runAsNonRoot and a runAsUser other than 0.")
     try:
-        listener = web.listen(settings.port)
+        listener = web.listen(settings.port, settings.metrics_tls)
     except OSError as error:
         raise SettingsError(f"LIGHTHOUSE_FUSE_PORT {settings.port} cannot be bound: {error}.") from error
     supervisor = Supervisor(settings, listener)

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from lighthouse_fuse_csi.errors import SettingsError
+from lighthouse_fuse_csi.metrics_tls import CertificateError, secured
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 Answer = tuple[int, str, bytes]
 
@@ -25,11 +29,18 @@ def metrics(registry: CollectorRegistry) -> Callable[[], Answer]:
     return lambda: (200, CONTENT_TYPE_LATEST, generate_latest(registry))
 
 
-def listen(port: int) -> socket.socket:
-    """A listening socket on all addresses; raises OSError."""
+def listen(port: int, tls: Path | None = None) -> socket.socket:
+    """A listening socket on all addresses, over TLS if a folder with a certificate is named; raises OSError and
+    SettingsError."""
     if socket.has_dualstack_ipv6():
-        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-    return socket.create_server(("", port))
+        found = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    else:
+        found = socket.create_server(("", port))
+    try:
+        return secured(found, tls) if tls else found
+    except CertificateError as error:
+        found.close()
+        raise SettingsError(str(error)) from None
 
 
 def serve(listener: socket.socket, routes: Mapping[str, Callable[[], Answer]]) -> ThreadingHTTPServer:

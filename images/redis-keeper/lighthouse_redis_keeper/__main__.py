@@ -16,7 +16,7 @@ from lighthouse_redis_keeper.keeper import Keeper
 from lighthouse_redis_keeper.metrics import GuardMetrics, KeeperMetrics
 from lighthouse_redis_keeper.redaction import redact
 from lighthouse_redis_keeper.scale import scale
-from lighthouse_redis_keeper.settings import read_guard, read_keeper, read_level
+from lighthouse_redis_keeper.settings import read_guard, read_keeper, read_level, read_metrics_tls
 from lighthouse_redis_keeper.web import serve
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _run(
         silent = time.monotonic() - latest[0]
         return f"No step has ended for {silent:.0f} s." if silent > STUCK_SECONDS else ""
 
-    serve(registry, stuck, missing)
+    serve(registry, stuck, missing, read_metrics_tls(os.environ))
     while True:
         step()
         latest[0] = time.monotonic()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lighthouse_redis_keeper.errors import SettingsError
+from lighthouse_redis_keeper.metrics_tls import VARIABLE as METRICS_TLS
 from lighthouse_redis_keeper.planner import Target
 
 if TYPE_CHECKING:
@@ -104,6 +105,11 @@ def read_level(env: Mapping[str, str]) -> str:
     if level not in LEVELS:
         raise SettingsError(f"LIGHTHOUSE_LOG_LEVEL is {level!r}; use one of {', '.join(LEVELS)}.")
     return level
+
+
+def read_metrics_tls(env: Mapping[str, str]) -> Path | None:
+    """Where the certificate is that scrapers are shown, None for plain text; raises SettingsError."""
+    return _folder(env, METRICS_TLS) if env.get(METRICS_TLS) else None
 
 
 def _text(env: Mapping[str, str], name: str) -> str:

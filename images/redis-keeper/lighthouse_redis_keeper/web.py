@@ -8,8 +8,12 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from lighthouse_redis_keeper.errors import SettingsError
+from lighthouse_redis_keeper.metrics_tls import CertificateError, secured
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 PORT = 8085
@@ -23,9 +27,16 @@ class _Quiet(WSGIRequestHandler):
 
 
 def serve(
-    registry: CollectorRegistry, stuck: Callable[[], str], missing: Callable[[], str], port: int = PORT
+    registry: CollectorRegistry,
+    stuck: Callable[[], str],
+    missing: Callable[[], str],
+    tls: Path | None = None,
+    port: int = PORT,
 ) -> None:
-    """Serve from a thread; `stuck` and `missing` say why the process is unhealthy or not ready, or nothing."""
+    """Serve from a thread, over TLS if a folder with a certificate is named; raises SettingsError.
+
+    `stuck` and `missing` say why the process is unhealthy or not ready, or nothing.
+    """
     metrics = make_wsgi_app(registry)
 
     def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
@@ -43,4 +54,10 @@ def serve(
         return [(fault or "ok").encode() + b"\n"]
 
     server = make_server("", port, answer, handler_class=_Quiet)
+    if tls:
+        try:
+            server.socket = secured(server.socket, tls)
+        except CertificateError as error:
+            server.server_close()
+            raise SettingsError(str(error)) from None
     Thread(target=server.serve_forever, name="web", daemon=True).start()
