@@ -18,7 +18,8 @@ LISTED = 9
 HEAD = """# Metrics
 
 Written by `make generate` from what the programs register; `make check` compares, and tests hold each program's
-scrape against its table. Every program answers `GET /metrics` in Prometheus' text format, without a session: the
+scrape against its table. Every program answers `GET /metrics` in Prometheus' text format, over TLS where
+[`global.certificates.metrics`](certificates.md#metrics) says so, and without a session: the
 NetworkPolicies alone decide who may ask (`networkPolicies.monitoring`). Times are in seconds, sizes in bytes;
 counters end in `_total`; a histogram has `_bucket`, `_sum` and `_count`. Namespace, pod and node come from the scrape.
 

@@ -95,7 +95,7 @@ MUTANTS = (
     Mutant("schema/format", POD, "sizeLimit: 16Mi", "sizeLimit: 16MB"),
     Mutant("probe/separate", BRIDGE_POD, "livenessProbe:\n        httpGet: {path: /health", "livenessProbe:\n        httpGet: {path: /ready"),
     Mutant("probe/port", BRIDGE_POD, "httpGet: {path: /ready, port: {{ $probed }}}", "httpGet: {path: /ready, port: https}"),
-    Mutant("probe/port", POD, "httpGet: {path: /ready, port: http}", "httpGet: {path: /ready, port: 8084}"),
+    Mutant("probe/port", POD, "httpGet: {path: /ready, port: http,", "httpGet: {path: /ready, port: 8084,"),
     Mutant("schema/unknown", BRIDGE_POD, "readinessProbe:", "readynessProbe:"),
     Mutant("probe/present", BRIDGE_POD, "readinessProbe:", "startupProbe2:"),
     Mutant("service/port", BRIDGE_POD, "- name: metrics", "- name: metric"),

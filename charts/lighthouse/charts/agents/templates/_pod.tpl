@@ -1,6 +1,7 @@
 {{- /* The pod of one expert. Arguments: context, name, expert. */ -}}
 {{- define "agents.podSpec" -}}
 {{- $values := .context.Values -}}
+{{- $scheme := include "lighthouse.metrics.scheme" .context -}}
 serviceAccountName: {{ include "lighthouse.agents.name" .context }}
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -24,12 +25,12 @@ initContainers:
       - name: fuse-http
         containerPort: 8081
     startupProbe:
-      httpGet: {path: /ready, port: fuse-http}
+      httpGet: {path: /ready, port: fuse-http, scheme: {{ $scheme }}}
       periodSeconds: 1
       timeoutSeconds: 2
       failureThreshold: {{ $values.fuse.startupSeconds }}
     readinessProbe:
-      httpGet: {path: /ready, port: fuse-http}
+      httpGet: {path: /ready, port: fuse-http, scheme: {{ $scheme }}}
       periodSeconds: 5
       timeoutSeconds: 3
       failureThreshold: 3
@@ -61,17 +62,17 @@ containers:
       - name: http
         containerPort: 8083
     startupProbe:
-      httpGet: {path: /health, port: http}
+      httpGet: {path: /health, port: http, scheme: {{ $scheme }}}
       periodSeconds: 1
       timeoutSeconds: 2
       failureThreshold: 60
     livenessProbe:
-      httpGet: {path: /health, port: http}
+      httpGet: {path: /health, port: http, scheme: {{ $scheme }}}
       periodSeconds: 10
       timeoutSeconds: 5
       failureThreshold: 3
     readinessProbe:
-      httpGet: {path: /ready, port: http}
+      httpGet: {path: /ready, port: http, scheme: {{ $scheme }}}
       periodSeconds: 5
       timeoutSeconds: 3
       failureThreshold: 2
@@ -104,6 +105,7 @@ volumes:
 - name: LIGHTHOUSE_BRIDGE_TLS_DIR
   value: /etc/lighthouse/bridge-tls
 {{- end }}
+{{- include "lighthouse.metrics.env" (dict "context" .context "folder" "/etc/lighthouse/bridge-tls") }}
 {{- end }}
 
 {{- define "agents.fuseEnv" }}

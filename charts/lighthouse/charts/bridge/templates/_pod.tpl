@@ -202,6 +202,7 @@ spec:
 - name: LIGHTHOUSE_TLS_CLIENTS
   value: {{ .Values.tls.clients }}
 {{- end }}
+{{- include "lighthouse.metrics.env" (dict "context" . "folder" "/etc/lighthouse/tls") }}
 - name: LIGHTHOUSE_AUTH_SECRET_FILE
   value: /etc/lighthouse/auth/auth-secret
 - name: LIGHTHOUSE_KEYS_DIR

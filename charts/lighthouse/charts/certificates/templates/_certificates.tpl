@@ -16,6 +16,8 @@ it knows which components a release has.
 {{- $server := list "digital signature" "server auth" -}}
 {{- $client := list "digital signature" "client auth" -}}
 {{- $wanted := list -}}
+{{- /* To Prometheus, by those that are servers for nobody else. */ -}}
+{{- $isShown := .Values.global.certificates.metrics -}}
 
 {{- if hasKey .Subcharts "bridge" -}}
 {{- $name := include "lighthouse.bridge.name" . -}}
@@ -29,7 +31,14 @@ it knows which components a release has.
 {{- $name := include "lighthouse.agents.name" . -}}
 {{- $namespace := include "lighthouse.agents.namespace" . -}}
 {{- $names := list (printf "%s.%s" $name $namespace) -}}
-{{- $wanted = append $wanted (dict "component" "agents" "name" $name "secret" (include "lighthouse.agents.tlsSecretName" .) "namespace" $namespace "names" $names "usages" $client) -}}
+{{- $wanted = append $wanted (dict "component" "agents" "name" $name "secret" (include "lighthouse.agents.tlsSecretName" .) "namespace" $namespace "names" $names "usages" ($isShown | ternary (append $client "server auth") $client)) -}}
+{{- end -}}
+
+{{- if and $isShown (hasKey .Subcharts "fuse-csi") -}}
+{{- $name := include "lighthouse.fuse-csi.name" . -}}
+{{- $namespace := include "lighthouse.fuse-csi.namespace" . -}}
+{{- $names := list (printf "%s.%s" $name $namespace) -}}
+{{- $wanted = append $wanted (dict "component" "fuse-csi" "name" $name "secret" (include "lighthouse.fuse-csi.tlsSecretName" .) "namespace" $namespace "names" $names "usages" $server) -}}
 {{- end -}}
 
 {{- range $values.clients -}}

@@ -7,6 +7,39 @@ secured
 {{- end -}}
 {{- end -}}
 
+{{- /* How the ports of metrics are asked, by kubelet too where they are those of probes: kubelet verifies nothing. */ -}}
+{{- define "lighthouse.metrics.scheme" -}}
+{{- ternary "HTTPS" "HTTP" .Values.global.certificates.metrics -}}
+{{- end -}}
+
+{{- /* The variable of our programs, if there is TLS. Arguments: context, folder (the certificate's). */ -}}
+{{- define "lighthouse.metrics.env" }}
+{{- if .context.Values.global.certificates.metrics }}
+- name: LIGHTHOUSE_METRICS_TLS_DIR
+  value: {{ .folder }}
+{{- end }}
+{{- end }}
+
+{{- /* By which name Prometheus knows a component's certificate. Arguments: context, component. */ -}}
+{{- define "lighthouse.metrics.host" -}}
+{{- $name := include (printf "lighthouse.%s.name" .component) .context -}}
+{{- $namespace := include (printf "lighthouse.%s.namespace" .component) .context -}}
+{{- $name }}.{{ $namespace }}{{ ternary ".svc" "" (has .component (list "bridge" "redis")) }}
+{{- end -}}
+
+{{- /* What a PodMonitor says of TLS. Arguments: context, host, secret (with the authority, in the monitor's namespace). */ -}}
+{{- define "lighthouse.metrics.tls" }}
+{{- if .context.Values.global.certificates.metrics }}
+scheme: https
+tlsConfig:
+  serverName: {{ .host }}
+  ca:
+    secret:
+      name: {{ .secret | quote }}
+      key: ca.crt
+{{- end }}
+{{- end }}
+
 {{- /* The host names of a Service, as JSON: those that pods of its namespace and of others use.
        Arguments: context, service, namespace. */ -}}
 {{- define "lighthouse.serviceNames" -}}

@@ -125,6 +125,11 @@ http://{{ include "lighthouse.bridge.name" . }}.{{ .Release.Namespace }}.svc.{{ 
 {{- include "lighthouse.agents.name" . }}-tls
 {{- end -}}
 
+{{- /* The driver shows one to Prometheus alone. */ -}}
+{{- define "lighthouse.fuse-csi.tlsSecretName" -}}
+{{- include "lighthouse.fuse-csi.name" . }}-tls
+{{- end -}}
+
 {{- /* That of a client beside the release. Arguments: context, client. */ -}}
 {{- define "lighthouse.client.tlsSecretName" -}}
 {{- include "lighthouse.fullname" .context }}-client-{{ .client }}-tls

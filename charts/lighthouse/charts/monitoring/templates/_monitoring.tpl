@@ -146,6 +146,12 @@ needed
 {{- $labels := dict "name" "lighthouse" "instance" .context.Release.Name "component" .component -}}
 job_name: {{ .component }}
 scrape_interval: {{ .context.Subcharts.monitoring.Values.interval }}
+{{- if .context.Values.global.certificates.metrics }}
+scheme: https
+tls_config:
+  server_name: {{ include "lighthouse.metrics.host" . }}
+  ca_file: {{ printf "%s/%s.crt" .context.Subcharts.monitoring.Values.authorities .component | quote }}
+{{- end }}
 kubernetes_sd_configs:
   - role: pod
     namespaces:

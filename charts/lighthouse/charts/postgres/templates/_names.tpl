@@ -24,8 +24,17 @@
 
 {{- /* Names of the pooler's Service, which shows the server's certificate. */ -}}
 {{- define "postgres.poolerHosts" -}}
-{{- $name := printf "%s-pooler" (include "lighthouse.postgres.name" .) }}
-{{- range list "" (printf ".%s" .Release.Namespace) (printf ".%s.svc" .Release.Namespace) }}
-- {{ printf "%s%s" $name . }}
-{{- end }}
+{{- $service := printf "%s-pooler" (include "lighthouse.postgres.name" .) -}}
+{{- include "lighthouse.serviceNames" (dict "context" . "service" $service "namespace" .Release.Namespace) | fromJsonArray | toYaml -}}
+{{- end -}}
+
+{{- /* The Secret with the authority of the instances' certificate. */ -}}
+{{- define "postgres.authoritySecret" -}}
+{{- if .Values.certificates.serverCASecret -}}
+{{- .Values.certificates.serverCASecret -}}
+{{- else if eq .Values.global.certificates.maker "cert-manager" -}}
+{{- include "lighthouse.postgres.tlsSecretName" . -}}
+{{- else -}}
+{{- include "lighthouse.postgres.name" . }}-ca
+{{- end -}}
 {{- end -}}

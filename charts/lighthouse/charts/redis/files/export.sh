@@ -2,6 +2,10 @@
 # Runs the exporter, which reads its password only at its start, and starts it anew when the password has changed.
 set -eu
 umask 077
+# It reads a certificate anew for each client.
+if [ -n "${LIGHTHOUSE_METRICS_TLS_DIR:-}" ]; then
+    set -- -tls-server-cert-file "$LIGHTHOUSE_METRICS_TLS_DIR/tls.crt" -tls-server-key-file "$LIGHTHOUSE_METRICS_TLS_DIR/tls.key"
+fi
 address=rediss://$POD_NAME.$LIGHTHOUSE_REDIS_DOMAIN:6379
 exporter=
 trap 'kill "$exporter" 2> /dev/null; exit 0' TERM INT
@@ -12,7 +16,7 @@ while :; do
     printf '{"%s": "%s", "%s": "%s"}' "$address" "$text" \
         "rediss://exporter@${address#rediss://}" "$text" > /run/exporter/passwords.json
     redis_exporter -redis.addr "$address" -redis.user exporter -redis.password-file /run/exporter/passwords.json \
-        -tls-ca-cert-file /etc/lighthouse/redis-tls/ca.crt -config-command - -web.listen-address :9121 &
+        -tls-ca-cert-file /etc/lighthouse/redis-tls/ca.crt -config-command - -web.listen-address :9121 "$@" &
     exporter=$!
     while kill -0 "$exporter" 2> /dev/null; do
         IFS= read -r latest < /etc/lighthouse/redis-users/exporter || [ -n "$latest" ]

@@ -67,7 +67,7 @@ lighthouse.dev/role: {{ .role }}
   readOnly: true
 {{- end -}}
 
-{{- /* Arguments: context, optional (whether the Secrets may be missing). */ -}}
+{{- /* Arguments: context, optional (whether the Secrets may be missing), keys (of that with the certificate). */ -}}
 {{- define "redis.keeperVolumes" -}}
 - name: users
   secret:
@@ -83,8 +83,16 @@ lighthouse.dev/role: {{ .role }}
     defaultMode: 0440
     optional: {{ .optional }}
     items:
-      - key: ca.crt
-        path: ca.crt
+      {{- range .keys }}
+      - key: {{ . }}
+        path: {{ . }}
+      {{- end }}
+{{- end -}}
+
+{{- /* What those see of the Secret with the certificate who know nodes by it, and show it to Prometheus if there is TLS:
+       as JSON. */ -}}
+{{- define "redis.shownKeys" -}}
+{{- .Values.global.certificates.metrics | ternary (list "ca.crt" "tls.crt" "tls.key") (list "ca.crt") | toJson -}}
 {{- end -}}
 
 {{- define "redis.usersSecret" -}}
