@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from ci import images as image_builds
 from ci import local
 from ci.console import Failure, Steps
-from ci.release import Cluster, install, local_values
-from ci.settings import NAMESPACE, RELEASE
+from ci.operators import images as operator_images
+from ci.release import CHART, Cluster, install, local_values
+from ci.settings import NAMESPACE, NODE_NETWORK, RELEASE
 from tests.live.support import AGENTS, PYTHON, READER, Container, applied, component, pods
 from tests.production.certificates.programs import FILES, HOST, KEY, SEE
 from tests.production.reports import Report
@@ -22,10 +24,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+PROFILE = CHART / "profiles" / "production-small.yaml"
 CLIENT = "probe"
 NAME = "certificates-client"
 CAPABILITIES = {"lighthouse.dev/access-bridge": "true", "lighthouse.dev/access-redis": "true"}
 COMPONENTS = ((NAMESPACE, "bridge"), (AGENTS, "agents"))
+
+
+def named(image: image_builds.Image) -> dict[str, str]:
+    """The values by which a chart names an image."""
+    registry, _, rest = image.reference.partition("/")
+    repository, _, tag = rest.rpartition(":")
+    return {"registry": registry, "repository": repository, "tag": tag}
 
 
 @dataclass
@@ -36,25 +46,24 @@ class Release:
     images: list[image_builds.Image]
     folder: Path
 
-    def upgrade(self, maker: str, **values: Any) -> None:
-        """Install or upgrade with a maker."""
+    def upgrade(self, maker: str, *, metrics: bool = False, **values: Any) -> None:
+        """Install or upgrade with a maker, for metrics too or not."""
         content = {
-            "global": {"certificates": {"maker": maker}},
+            "global": {"certificates": {"maker": maker, "metrics": metrics}},
             "certificates": {"clients": [CLIENT], **values.pop("certificates", {})},
             "guardrails": {"registries": ["localhost"]},
             **values,
         }
         path = self.folder / "values.json"
         path.write_text(json.dumps(content))
-        install(self.cluster, RELEASE, NAMESPACE, [*local_values(self.images), "--values", str(path)])
+        arguments = [*local_values(self.images), "--values", str(path)]
+        install(self.cluster, RELEASE, NAMESPACE, arguments, timeout="10m")
 
-    def redis(self) -> dict[str, Any]:
+    def redis(self, *, exporter: bool = False) -> dict[str, Any]:
         """Values of one Redis server; its images are on the nodes."""
-        found = {}
-        for name, image in local.product_on_nodes(Steps(quiet=True), ("redis", "redis-keeper")).items():
-            registry, _, rest = image.reference.partition("/")
-            repository, _, tag = rest.rpartition(":")
-            found[name] = {"registry": registry, "repository": repository, "tag": tag}
+        names = ("redis", "redis-keeper", "redis-exporter")[: 2 + exporter]
+        images = local.product_on_nodes(Steps(quiet=True), names)
+        found = {name: named(image) for name, image in images.items()}
         off = {"enabled": False}
         keeper = {"image": found["redis-keeper"]}
         return {
@@ -62,15 +71,31 @@ class Release:
             "mode": "standalone",
             "image": found["redis"],
             "keeper": keeper,
-            "exporter": off,
+            "exporter": {"image": found["redis-exporter"]} if exporter else off,
             "persistence": off,
+        }
+
+    def postgres(self) -> dict[str, Any]:
+        """Values of bridges on a small PostgreSQL; its image is on the nodes with its operator."""
+        steps = Steps(quiet=True)
+        image = named(operator_images.build(steps, image_builds.base_image(steps)).postgresql)
+        nodes = [{"ipBlock": {"cidr": str(NODE_NETWORK)}}]
+        small = yaml.safe_load(PROFILE.read_text())["postgres"]
+        return {
+            "bridge": {"database": {"own": True}},
+            "postgres": {**small, "image": image, "backup": {"enabled": False}},
+            "networkPolicies": {"databaseClients": nodes, "apiServer": {"peers": nodes}},
         }
 
     def identities(self, *components: tuple[str, str]) -> dict[str, int]:
         """Every pod of bridge and agents, or of other components, with the restarts of its containers."""
+        return self.restarts(*[(namespace, component(name)) for namespace, name in components or COMPONENTS])
+
+    def restarts(self, *selected: tuple[str, str]) -> dict[str, int]:
+        """Pods by namespace and selector, with the restarts of their containers."""
         found = {}
-        for namespace, name in components or COMPONENTS:
-            for pod in pods(self.cluster, namespace, component(name)):
+        for namespace, selector in selected:
+            for pod in pods(self.cluster, namespace, selector):
                 status = pod["status"]
                 states = [*status.get("initContainerStatuses", []), *status["containerStatuses"]]
                 found[pod["metadata"]["uid"]] = sum(state["restartCount"] for state in states)

@@ -132,3 +132,18 @@ while time.time() < begin + seconds:
 print(json.dumps({"seen": seen, "failed": failed}))
 """
 """An agent that reads a file again and again. Arguments: the file, seconds."""
+
+SCRAPE = """
+import json, socket, ssl, sys
+port, host = int(sys.argv[1]), sys.argv[2]
+context = ssl.create_default_context(cadata=sys.stdin.read())
+with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+    with context.wrap_socket(plain, server_hostname=host) as wrapped:
+        serial, version = wrapped.getpeercert()["serialNumber"], wrapped.version()
+        wrapped.sendall(f"GET /metrics HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: close\\r\\n\\r\\n".encode())
+        said = b""
+        while more := wrapped.recv(65536):
+            said += more
+print(json.dumps([serial, version, said.decode()]))
+"""
+"""Scrape a port of the pod over TLS, as Prometheus does. Arguments: port, host to verify; the authority on stdin."""

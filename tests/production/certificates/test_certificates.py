@@ -77,7 +77,7 @@ def refuses(client: Container, folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.proves(25, level="running")
+@pytest.mark.proves(22, 25, level="running")
 def test_the_own_authority_works_without_cert_manager(
     release: Release, client: Container, tmp_path: Path, report: Report
 ) -> None:
@@ -103,6 +103,7 @@ def test_an_upgrade_keeps_the_own_certificates_and_a_deleted_one_is_made_anew(
     report.row("own authority: a renewed certificate is shown after, s", f"{took:.0f}")
 
 
+@pytest.mark.proves(22, 25, level="running")
 def test_cert_manager_takes_over_from_the_own_authority(
     release: Release, client: Container, tmp_path: Path, report: Report
 ) -> None:

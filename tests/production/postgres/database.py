@@ -100,9 +100,9 @@ class Database:
         return self.cluster.kubectl(*words, *psql).strip()
 
 
-def write_authority(cluster: Cluster, name: str, folder: Path) -> Path:
-    """The file with the authority of a database's certificates."""
-    data = cluster.get("secret", f"{name}-ca", "-n", NAMESPACE)["data"]
-    path = folder / f"{name}-ca.crt"
+def write_authority(cluster: Cluster, name: str, folder: Path, kind: str = "ca") -> Path:
+    """The file with the authority of a database's certificates, which is in the Secret `<name>-<kind>`."""
+    data = cluster.get("secret", f"{name}-{kind}", "-n", NAMESPACE)["data"]
+    path = folder / f"{name}-{kind}.crt"
     path.write_bytes(base64.b64decode(data["ca.crt"]))
     return path

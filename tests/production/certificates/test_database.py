@@ -1,0 +1,133 @@
+"""PostgreSQL's certificate of cert-manager: instances show it, bridges believe it, and its renewal fails no query."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from ci.settings import NAMESPACE, RELEASE
+from tests.live.support import Container, eventually, pods
+from tests.production.certificates.test_certificates import asks
+from tests.production.postgres.appends import Appends
+from tests.production.postgres.database import Database, write_authority
+from tests.production.renewals import renew
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.production.certificates.conftest import Release
+    from tests.production.reports import Report
+
+pytestmark = pytest.mark.live
+
+NAME = f"{RELEASE}-postgres"
+INSTANCES = (NAMESPACE, f"cnpg.io/cluster={NAME}")
+# How a client of PostgreSQL asks for TLS.
+SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+
+
+@pytest.fixture(scope="module")
+def database(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """The database of the release, with bridges on it."""
+    release.upgrade("cert-manager", certificates={"hours": 1}, **release.postgres())
+    authority = write_authority(release.cluster, NAME, tmp_path_factory.mktemp("database"), "tls")
+    found = Database(release.cluster, NAME, authority)
+    eventually(found.healthy, 600, "the database is healthy")
+    yield found
+    # The chart keeps it, whatever becomes of the release.
+    release.cluster.kubectl("delete", "clusters.postgresql.cnpg.io", NAME, "-n", NAMESPACE, "--wait=true")
+
+
+def shown(address: str, host: str, authority: Path) -> str:
+    """The serial number of the certificate that an instance shows to a client who verifies `host`."""
+    context = ssl.create_default_context(cafile=str(authority))
+    with socket.create_connection((address, 5432), timeout=10) as plain:
+        plain.sendall(SSL_REQUEST)
+        assert plain.recv(1) == b"S"
+        with context.wrap_socket(plain, server_hostname=host) as wrapped:
+            assert wrapped.version() == "TLSv1.3"
+            return str((wrapped.getpeercert() or {})["serialNumber"])
+
+
+class Connections(threading.Thread):
+    """Clients that connect anew all the time, verify the server, and ask it something."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(daemon=True)
+        self._parameters: dict[str, Any] = database.parameters("bridge", connect_timeout=10)
+        self._stopped = threading.Event()
+        self.made = 0
+        self.errors: list[str] = []
+
+    def run(self) -> None:
+        while not self._stopped.wait(0.1):
+            try:
+                with psycopg.connect(**self._parameters) as connection:
+                    connection.execute("SELECT 1")
+                self.made += 1
+            except psycopg.Error as error:
+                self.errors.append(str(error))
+
+    def __enter__(self) -> Connections:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self.join()
+
+
+@pytest.mark.proves(25, level="running")
+def test_instances_show_it_for_the_name_of_each_service_and_bridges_believe_it(
+    release: Release, database: Database, client: Container, tmp_path: Path
+) -> None:
+    serials = {
+        shown(database.address(service), f"{NAME}-{service}.{NAMESPACE}.svc", database.authority)
+        for service in ("rw", "ro", "r")
+    }
+    assert len(serials) == 1
+    replicas = write_authority(release.cluster, NAME, tmp_path, "ca")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shown(database.address(), f"{NAME}-rw", replicas)
+    asks(client)
+
+
+@pytest.mark.proves(25, level="survives")
+def test_its_renewal_fails_no_query(
+    release: Release, database: Database, client: Container, report: Report
+) -> None:
+    addresses = [pod["status"]["podIP"] for pod in pods(release.cluster, *INSTANCES)]
+    primary, before = database.primary(), release.restarts(*INSTANCES)
+    bridges = release.identities((NAMESPACE, "bridge"))
+
+    def all_shown() -> set[str]:
+        return {shown(address, f"{NAME}-rw", database.authority) for address in addresses}
+
+    (former,) = all_shown()
+    with Appends(database, f"renewed-{time.time()}") as appends, Connections(database) as connections:
+        begin = time.monotonic()
+        renew(release.cluster, NAMESPACE, f"{NAME}-tls")
+        eventually(lambda: former not in all_shown(), 180, "every instance shows the new certificate")
+        took = time.monotonic() - begin
+        appends.reach(200)
+        appends.stop()
+        pause = appends.outage(begin).seconds
+    assert len(all_shown()) == 1
+    assert (appends.errors, connections.errors) == ([], [])
+    assert appends.lost() == []
+    assert connections.made > 20
+    assert (database.primary(), release.restarts(*INSTANCES)) == (primary, before)
+    assert release.identities((NAMESPACE, "bridge")) == bridges
+    asks(client)
+    report.row("PostgreSQL: a renewed certificate is shown by all instances after, s", f"{took:.0f}")
+    asked = f"{len(appends.acknowledged)} appends, {connections.made} new connections (0)"
+    report.row("PostgreSQL: asked while it was renewed (failed)", asked)
+    report.row("PostgreSQL: longest pause between two appends then, s", f"{pause:.1f}")
