@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BRIDGES = 2
+# The least that the chart takes: a bridge may think for thirty.
+ANSWER_SECONDS = 35
 CERTIFICATE = "lighthouse-example-com"
 # Traefik wants the ports on which its entry points listen.
 GATEWAY: dict[str, Any] = {"kind": "gateway", "gateway": {"ports": {"http": 8000, "https": 8443}}}
@@ -84,7 +86,13 @@ class Release:
                 "trustedProxies": [str(POD_NETWORK)],
             },
             "networkPolicies": {"database": {"peers": [stores.PEER]}, "edge": [controller]},
-            "edge": {"enabled": True, "hosts": [HOST], "port": traefik.HTTPS_PORT, "maxBodyMiB": 1},
+            "edge": {
+                "enabled": True,
+                "hosts": [HOST],
+                "port": traefik.HTTPS_PORT,
+                "maxBodyMiB": 1,
+                "timeouts": {"answerSeconds": ANSWER_SECONDS},
+            },
         }
         path = self.folder / "values.json"
         path.write_text(json.dumps(merge(usual, values)))

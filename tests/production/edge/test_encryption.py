@@ -30,6 +30,7 @@ MOUNTED = "/etc/lighthouse/tls"
 TELLING_SECONDS = 35
 
 
+@pytest.mark.proves(22, level="running")
 def test_bridges_take_no_one_without_a_certificate(edge: Release) -> None:
     for bridge in edge.bridges():
         said = bridge.python(TRY, "localhost", f"{MOUNTED}/ca.crt", "")
@@ -38,6 +39,7 @@ def test_bridges_take_no_one_without_a_certificate(edge: Release) -> None:
         assert not plain.strip().isdigit(), plain
 
 
+@pytest.mark.proves(22, level="running")
 def test_the_edge_believes_no_other_authority(edge: Release, outside: Outside) -> None:
     if edge.values["global"]["certificates"]["maker"] != "own":
         pytest.skip("cert-manager puts its Secret right at once")
@@ -59,6 +61,7 @@ def test_the_edge_believes_no_other_authority(edge: Release, outside: Outside) -
     eventually(outside.is_served, 60, "the bridge through the edge")
 
 
+@pytest.mark.proves(25, level="survives")
 def test_renewed_certificates_lose_no_request(edge: Release, outside: Outside, report: Report) -> None:
     if edge.values["global"]["certificates"]["maker"] != "cert-manager":
         pytest.skip("nothing renews the chart's own certificates by itself")

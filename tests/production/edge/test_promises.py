@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -12,10 +14,13 @@ import pytest
 
 from ci.operators import traefik
 from lighthouse_harness.manifests import merge
-from tests.live.support import eventually
+from tests.live.support import eventually, signal_all
+from tests.production.edge.conftest import ANSWER_SECONDS
 from tests.production.edge.outside import HOST, USER_AGENT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.live.support import Container
     from tests.production.edge.conftest import Release
     from tests.production.edge.outside import Outside
@@ -53,6 +58,7 @@ except urllib.error.HTTPError as error:
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("edge")]
 
 
+@pytest.mark.proves(21, level="running")
 def test_the_bridge_answers_over_tls_to_its_host_alone(outside: Outside) -> None:
     with outside.client() as client:
         answer = client.get("/health")
@@ -62,6 +68,7 @@ def test_the_bridge_answers_over_tls_to_its_host_alone(outside: Outside) -> None
         assert client.get("/health").status_code == 404
 
 
+@pytest.mark.proves(21, level="running")
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_plain_http_is_redirected(outside: Outside, method: str) -> None:
     answer = outside.plain("/events?after=7", method)
@@ -81,6 +88,7 @@ def test_every_kind_of_answer_says_hsts(outside: Outside) -> None:
     assert {answer.headers["Strict-Transport-Security"] for answer in answers.values()} == {HSTS}
 
 
+@pytest.mark.proves(21, level="running")
 @pytest.mark.parametrize("told", [True, False], ids=["with a length", "in chunks"])
 def test_a_body_beyond_the_limit_ends_at_the_edge(edge: Release, outside: Outside, told: bool) -> None:
     """The bridge takes ten MiB on this route, so a 413 is the edge's."""
@@ -94,6 +102,7 @@ def test_a_body_beyond_the_limit_ends_at_the_edge(edge: Release, outside: Outsid
         assert client.post("/shadow/update", json=update).status_code == 200
 
 
+@pytest.mark.proves(21, level="running")
 def test_a_stream_is_passed_on_as_it_comes(edge: Release, outside: Outside) -> None:
     token = outside.session(edge.key("operator"), "streams")
     with outside.client(token) as client, client.stream("GET", "/events/stream") as answer:
@@ -105,6 +114,7 @@ def test_a_stream_is_passed_on_as_it_comes(edge: Release, outside: Outside) -> N
     assert time.monotonic() - begin < 20, "heartbeats come every five seconds"
 
 
+@pytest.mark.proves(21, level="running")
 def test_a_websocket_lives_through_the_edge(edge: Release, outside: Outside) -> None:
     token = outside.session(edge.key("operator"), "sockets")
     with outside.websocket(token, "sockets") as socket:
@@ -159,6 +169,28 @@ def test_a_length_beside_chunks_leaves_nothing_over(outside: Outside) -> None:
     assert first in {b"400", b"401", b"422"}, said
 
 
+@pytest.mark.proves(21, level="survives")
+def test_a_bridge_that_says_nothing_is_given_up_after_its_time(edge: Release, outside: Outside) -> None:
+    with _silent(edge.bridges()), outside.client() as client:
+        begin = time.monotonic()
+        answer = client.get("/health", timeout=3 * ANSWER_SECONDS)
+        seconds = time.monotonic() - begin
+    assert answer.status_code == 504, answer.text
+    assert ANSWER_SECONDS - 1 < seconds < ANSWER_SECONDS + 15
+    eventually(outside.is_served, 120, "the bridge through the edge")
+
+
+@contextlib.contextmanager
+def _silent(bridges: list[Container]) -> Iterator[None]:
+    """Bridges that take connections and say nothing."""
+    stopped = [pid for bridge in bridges for pid in bridge.pids()]
+    signal_all(stopped, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        signal_all(stopped, signal.SIGCONT)
+
+
 def _say(outside: Outside, request: bytes) -> bytes:
     """What the edge says to these bytes until it closes, or is silent for long."""
     said = b""
@@ -172,6 +204,7 @@ def _say(outside: Outside, request: bytes) -> bytes:
     return said
 
 
+@pytest.mark.proves(21, level="running")
 def test_a_client_beyond_its_limit_is_told_when_to_come_again(
     edge: Release, outside: Outside, elsewhere: Container, report: Report
 ) -> None:

@@ -25,6 +25,7 @@ WORKLOADS = {
 }
 
 
+@pytest.mark.proves(17, 21, level="survives")
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_a_rolling_update_loses_no_request(
     edge: Release, outside: Outside, name: str, report: Report
