@@ -105,7 +105,7 @@ def test_its_renewal_fails_no_query(
     release: Release, database: Database, client: Container, report: Report
 ) -> None:
     addresses = [pod["status"]["podIP"] for pod in pods(release.cluster, *INSTANCES)]
-    primary, before = database.primary(), release.restarts(*INSTANCES)
+    primary, before = database.primary(), release.restarts(INSTANCES)
     bridges = release.identities((NAMESPACE, "bridge"))
 
     def all_shown() -> set[str]:
@@ -124,7 +124,7 @@ def test_its_renewal_fails_no_query(
     assert (appends.errors, connections.errors) == ([], [])
     assert appends.lost() == []
     assert connections.made > 20
-    assert (database.primary(), release.restarts(*INSTANCES)) == (primary, before)
+    assert (database.primary(), release.restarts(INSTANCES)) == (primary, before)
     assert release.identities((NAMESPACE, "bridge")) == bridges
     asks(client)
     report.row("PostgreSQL: a renewed certificate is shown by all instances after, s", f"{took:.0f}")
