@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from ci.console import Failure, Steps, run
 from ci.settings import CACHE, TOOLS, VERSIONS, module_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,17 @@ class GoTool:
     files: tuple[str, ...] = ()
     release: str = ""
     experiment: str = ""
+    pins: str = ""  # another tool's name, whose go.mod pins this one too
+    # Files that the module embeds and has not, since npm makes them: they are empty here.
+    absent: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
-        return TOOLS / self.name
+        return TOOLS / (self.pins or self.name)
 
     @property
     def version(self) -> str:
-        return self.release or module_version(self.name, self.module).removeprefix("v")
+        return self.release or module_version(self.pins or self.name, self.module).removeprefix("v")
 
 
 def _kubernetes_ldflags() -> str:
@@ -203,6 +207,38 @@ PROMTOOL = GoTool(
     # Rules are tested without finding targets; the module of one of the clouds cannot be had from the proxy.
     tags="remove_all_sd",
 )
+# What watches in the tests of monitoring. The server is of promtool's version, so that the rules are tried by what
+# runs them; its web UI is made by npm and not in the module, its API is whole.
+PROMETHEUS = GoTool(
+    "prometheus",
+    "github.com/prometheus/prometheus",
+    ("github.com/prometheus/prometheus/cmd/prometheus",),
+    ("prometheus",),
+    tags="remove_all_sd,enable_kubernetes_sd",
+    pins="promtool",
+)
+PROMETHEUS_OPERATOR = GoTool(
+    "prometheus-operator",
+    "github.com/prometheus-operator/prometheus-operator",
+    (
+        "github.com/prometheus-operator/prometheus-operator/cmd/operator",
+        "github.com/prometheus-operator/prometheus-operator/cmd/prometheus-config-reloader",
+    ),
+    ("operator", "prometheus-config-reloader"),
+)
+ALERTMANAGER = GoTool(
+    "alertmanager",
+    "github.com/prometheus/alertmanager",
+    ("github.com/prometheus/alertmanager/cmd/alertmanager",),
+    ("alertmanager",),
+    absent=("ui/app/dist/index.html",),  # the web UI; the API is whole
+)
+KUBE_STATE_METRICS = GoTool(
+    "kube-state-metrics",
+    "k8s.io/kube-state-metrics/v2",
+    ("k8s.io/kube-state-metrics/v2",),
+    ("kube-state-metrics",),
+)
 
 
 def go_version() -> str:
@@ -223,7 +259,8 @@ def go_tool(tool: GoTool, steps: Steps) -> Path:
     sources = sorted(path for path in tool.folder.iterdir() if path.suffix in {".go", ".mod", ".sum"})
     experiment = (tool.experiment,) if tool.experiment else ()
     with steps.step(f"{tool.name} {tool.version}") as step:
-        key = digest(go_version(), *flags, *tool.packages, str(tool.cgo), *tool.files, *experiment, *sources)
+        parts = (*tool.packages, str(tool.cgo), *tool.files, *experiment, *tool.absent)
+        key = digest(go_version(), *flags, *parts, *sources)
 
         def build(partial: Path) -> None:
             # Memory is plentiful beside the compiler's garbage: GOGC=400 saves about a quarter of the time.
@@ -235,13 +272,14 @@ def go_tool(tool: GoTool, steps: Steps) -> Path:
             log = CACHE / "logs" / f"{tool.name}.log"
             hint = "Check that the Go module proxy is reachable, then run the command again."
             output = partial / tool.binaries[0] if len(tool.packages) == 1 else partial
-            run(
-                ["go", "build", *flags, "-o", output, *tool.packages],
-                cwd=tool.folder,
-                env=env,
-                log=log,
-                hint=hint,
-            )
+            with _completed(tool, partial) as module:
+                run(
+                    ["go", "build", *flags, *module, "-o", output, *tool.packages],
+                    cwd=tool.folder,
+                    env=env,
+                    log=log,
+                    hint=hint,
+                )
             for file in tool.files:
                 shutil.copyfile(module_folder(tool) / file, partial / Path(file).name)
 
@@ -249,6 +287,30 @@ def go_tool(tool: GoTool, steps: Steps) -> Path:
         if hit:
             step.cached()
     return folder
+
+
+@contextlib.contextmanager
+def _completed(tool: GoTool, partial: Path) -> Iterator[list[str]]:
+    """Flags by which Go builds from a copy of the tool's module that has its absent files; none if none is absent.
+
+    Go refuses to lay files over a module that it has downloaded. The copy is of one that was checked against go.sum.
+    """
+    if not tool.absent:
+        yield []
+        return
+    copy, pins = partial / "module", partial / "pins.mod"
+    shutil.copytree(module_folder(tool), copy)
+    for folder in (copy, *(path for path in copy.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)
+    for name in tool.absent:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).touch()
+    pins.write_text(f"{(tool.folder / 'go.mod').read_text()}\nreplace {tool.module} => {copy}\n")
+    shutil.copyfile(tool.folder / "go.sum", pins.with_suffix(".sum"))
+    yield [f"-modfile={pins}"]
+    shutil.rmtree(copy)
+    pins.unlink()
+    pins.with_suffix(".sum").unlink()
 
 
 def module_folder(tool: GoTool, module: str = "") -> Path:
