@@ -11,6 +11,7 @@ VALUES ?=
 SET ?=
 PART ?=
 EVIDENCE ?=
+PICTURES ?=
 DATABASE ?=
 OSV_URL ?=
 ONLY ?=
@@ -25,7 +26,7 @@ MIRROR ?=
 export EVIDENCE CLUSTER NODE_NETWORK POD_NETWORK SERVICE_NETWORK LIGHTHOUSE_CACHE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status kubeconfig tools url load install operators check test scan test-scan test-replicas test-production release test-release evidence bench-fuse bench-bridge bench-events bench-harness explore capacity gate generate format corpus patterns bench-parsers
+.PHONY: help up down status kubeconfig tools url load install operators check test scan test-scan test-replicas test-production test-monitoring release test-release evidence bench-fuse bench-bridge bench-events bench-harness explore capacity gate generate format corpus patterns bench-parsers
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -77,6 +78,9 @@ test-replicas: ## Prove that three bridges on PostgreSQL and Redis act as one wh
 
 test-production: ## Prove what the production profile stands on, with its servers failing (PART=postgres for one)
 	@$(PYTHON) -m ci test-production --part "$(PART)"
+
+test-monitoring: ## Prove monitoring with a real Prometheus: targets, rules, panels, alerts that fire and clear (PICTURES=1 draws the dashboards)
+	@$(PYTHON) -m ci test-monitoring --nodes $(NODES) $(PICTURES:%=--pictures)
 
 release: ## Build chart and air-gap bundle in build/release (SIGN_KEYRING=file SIGN_KEY=id, or UNSIGNED=1; OPERATORS=folder MIRROR=registry to take others' images along)
 	@$(PYTHON) -m ci.bundle --output $(RELEASE) $(SIGN_KEYRING:%=--keyring %) $(if $(SIGN_KEY),--key '$(SIGN_KEY)') $(SIGN_PASSPHRASE_FILE:%=--passphrase-file %) $(UNSIGNED:%=--unsigned) $(OPERATORS:%=--operators %) $(MIRROR:%=--mirror %)

@@ -10,7 +10,7 @@ from ci.cache import locked
 from ci.cluster import lifecycle
 from ci.console import Failure, Steps, guarded
 from ci.operators import install as operator_installs
-from ci.operators import traefik
+from ci.operators import prometheus, traefik
 from ci.settings import LOCK, ROOT
 
 PRODUCTION = ROOT / "tests" / "production"
@@ -128,6 +128,26 @@ def test_production(nodes: int, part: str) -> None:
 
 
 @click.command()
+@click.option("--nodes", type=int, default=1, show_default=True)
+@click.option(
+    "--pictures", is_flag=True, help="Draw each dashboard into docs/dashboards from what was measured."
+)
+@guarded
+def test_monitoring(nodes: int, pictures: bool) -> None:
+    """Prove on a running cluster that a real Prometheus sees what the chart measures, and that alerts fire and clear."""
+    preflight.check_machine()
+    with locked(LOCK), Steps() as steps:
+        helm_3 = toolchain.go_tool(toolchain.HELM3, steps)
+        cluster, _ = local.start(steps, lifecycle.nodes_of(nodes))
+        operator_installs.install_cert_manager(steps, cluster, local.programs(steps))
+        prometheus.install(steps, cluster, local.programs(steps))
+    drawn = ["--pictures", str(ROOT / "docs" / "dashboards")] if pictures else []
+    raise SystemExit(
+        proofs.pytest(["tests/monitoring", PATIENT, *drawn], helm=cluster.tools, helm3=helm_3, live=True)
+    )
+
+
+@click.command()
 @guarded
 def bench_harness() -> None:
     """Compare the chart harness with helm-unittest: the same assertions on the same chart."""
@@ -174,6 +194,7 @@ COMMANDS = (
     test_release,
     test_replicas,
     test_production,
+    test_monitoring,
     bench_harness,
     bench_bridge,
     gate,

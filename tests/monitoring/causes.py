@@ -1,0 +1,194 @@
+"""Causes of alerts, each a context that ends with the cause."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ci.settings import NAMESPACE
+from tests.live.support import PYTHON, Bridge, Container, agent, component, pods, signal_all
+from tests.monitoring.work import UNJUDGED, call, wait_until_served
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.monitoring.conftest import Site
+
+# A bridge stands still for this long, again and again.
+STILL_SECONDS, GOES_SECONDS = 2.0, 1.0
+CALLS = 12
+# A rule that no call meets.
+RULES = """schema: 1
+rules:
+  - {{id: changing.rule-{number}, programs: [ls], decision: block, risk: high, reason: It lists; ask., when: {{operand: never}}}}
+"""
+# Holds the lock by which a writer of the store keeps others out, until its input ends.
+HOLD = """
+import os, sqlite3, sys
+from lighthouse_bridge.settings import read_settings
+store = sqlite3.connect(read_settings(os.environ).event_store_path, timeout=30, isolation_level=None)
+store.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+store.execute("ROLLBACK")
+"""
+
+
+@contextlib.contextmanager
+def _repeated(work: Callable[[], None], pause: float) -> Iterator[None]:
+    """Do something again and again, until the body ends; an error of it is the body's."""
+    stop = threading.Event()
+    errors: list[BaseException] = []
+
+    def repeat() -> None:
+        try:
+            while not stop.wait(pause):
+                work()
+        except BaseException as error:  # told below
+            errors.append(error)
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def bridge(site: Site) -> Container:
+    """The bridge's container."""
+    (pod,) = pods(site.cluster, NAMESPACE, component("bridge"))
+    return Container(site.cluster, NAMESPACE, pod["metadata"]["name"], "bridge")
+
+
+@contextlib.contextmanager
+def latency(site: Site) -> Iterator[None]:
+    """A bridge that stands still two of three seconds, as on a machine that has no time for it."""
+    pids = bridge(site).pids()
+
+    def stand_still() -> None:
+        signal_all(pids, signal.SIGSTOP)
+        threading.Event().wait(STILL_SECONDS)
+        signal_all(pids, signal.SIGCONT)
+
+    with site.work.hurry(), _repeated(stand_still, GOES_SECONDS):
+        yield
+
+
+@contextlib.contextmanager
+def forgotten_verdicts(site: Site) -> Iterator[None]:
+    """Rules of the project that change every two seconds: with each change all that memory holds is void."""
+    number = 0
+    path = ".lighthouse/rules/changing.yaml"
+
+    def change() -> None:
+        nonlocal number
+        number += 1
+        site.operator.update(path, RULES.format(number=number))
+
+    with site.work.hurry():
+        with _repeated(change, 2):
+            yield
+        site.operator.update(path, None, "delete")
+
+
+@contextlib.contextmanager
+def dead_file_system(site: Site) -> Iterator[None]:
+    """A sidecar whose processes neither answer nor end, so that nothing takes the mount over."""
+    pids = agent(site.cluster, container="fuse").pids()
+    signal_all(pids, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        signal_all(pids, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def full_queue(site: Site) -> Iterator[None]:
+    """Calls of which neither rules nor experts know what to think, until a person refuses all."""
+    asking = Bridge(site.cluster, "builder", "builder-unjudged")
+    for number in range(CALLS):
+        answer = call(asking, UNJUDGED.format(number=number), wait_seconds=0)
+        assert answer.json()["metadata"]["decision"] == "escalate", answer.text
+    try:
+        yield
+    finally:
+        asking.close()
+        for waiting in site.operator.http.get("/pending").json()["pending"]:
+            decision = {"id": waiting["id"], "status": "blocked", "reason": "The test is over."}
+            site.operator.http.post("/approve", json=decision)
+
+
+@contextlib.contextmanager
+def killed_bridge(site: Site) -> Iterator[None]:
+    """The only bridge, killed each time that it is started again."""
+    pod = bridge(site).pod
+
+    def kill() -> None:
+        with contextlib.suppress(AssertionError, KeyError):  # it may not run just now
+            signal_all(Container(site.cluster, NAMESPACE, pod, "bridge").pids(), signal.SIGKILL)
+
+    kill()
+    try:
+        with _repeated(kill, 1):
+            yield
+    finally:
+        # The kubelet would wait longer and longer before it starts the container again.
+        site.cluster.kubectl("delete", "pod", pod, "-n", NAMESPACE, "--wait=false")
+        wait_until_served(site.operator, 120)
+
+
+@contextlib.contextmanager
+def locked_store(site: Site) -> Iterator[None]:
+    """A store whose file another program has locked: nothing can be written."""
+    holder = bridge(site).start(PYTHON, "-c", HOLD, stdin=subprocess.PIPE)
+    assert holder.stdout is not None
+    said = holder.stdout.readline()
+    assert said == b"held\n", said
+    try:
+        yield
+    finally:
+        holder.communicate(b"", timeout=60)
+
+
+@contextlib.contextmanager
+def expiring_certificate(site: Site) -> Iterator[None]:
+    """A certificate of an hour where the threshold is a week; then it is one of ninety days."""
+    issuer = {
+        "apiVersion": "cert-manager.io/v1",
+        "kind": "Issuer",
+        "metadata": {"name": "watched", "namespace": NAMESPACE},
+        "spec": {"selfSigned": {}},
+    }
+    site.apply(issuer, _certificate("1h"))
+    try:
+        yield
+    finally:
+        site.apply(_certificate("2160h"))
+
+
+def _certificate(duration: str) -> dict[str, Any]:
+    spec = {
+        "secretName": "watched-certificate",
+        "duration": duration,
+        "dnsNames": ["watched.example.com"],
+        "issuerRef": {"name": "watched", "kind": "Issuer"},
+    }
+    metadata = {"name": "watched", "namespace": NAMESPACE}
+    return {"apiVersion": "cert-manager.io/v1", "kind": "Certificate", "metadata": metadata, "spec": spec}
+
+
+@contextlib.contextmanager
+def stale_backup(site: Site) -> Iterator[None]:
+    """An exporter that tells of a backup of two days ago, then of one of now."""
+    site.backups.tell(age_seconds=2 * 86400)
+    try:
+        yield
+    finally:
+        site.backups.tell(age_seconds=0)

@@ -1,0 +1,168 @@
+"""A release on the local cluster that a real Prometheus watches: one bridge with two agents, and a Redis beside."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ci import images as image_builds
+from ci import local
+from ci.console import Steps
+from ci.operators.prometheus import NAMESPACE as MONITORING
+from ci.release import install, local_values
+from ci.settings import KUBECONFIG, NAMESPACE, RELEASE
+from tests.live.support import AGENTS, CSI, Bridge, eventually
+from tests.monitoring.backups import Backups
+from tests.monitoring.watch import Watch
+from tests.monitoring.work import Work
+from tests.production.reports import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ci.release import Cluster
+
+ADMITTED = {"networkPolicies": {"monitoring": [
+    {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": MONITORING}},
+     "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}}}
+]}}  # fmt: skip
+VALUES: dict[str, Any] = {
+    "bridge": {"limits": {"agentPerMinute": 0}},
+    "monitoring": {
+        "interval": "5s",
+        "certManager": True,
+        "dashboards": {"enabled": True},
+        # A machine that others use is slower than what was promised, and its agents ask less.
+        "minimumRate": 0.1,
+        "thresholds": {"validationSlow": 1, "expertQueueLong": 5},
+    },
+}
+# An alert's `for` is no value, so it is shortened in the cluster: a sixtieth, five seconds at least.
+SHORTER, SHORTEST = 60, 5
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What `make test-monitoring` tells its tests."""
+    parser.addoption("--pictures", type=Path, help="Draw each dashboard into this folder.")
+
+
+@dataclass
+class Site:
+    """The release, who watches it, and who works with it."""
+
+    cluster: Cluster
+    watch: Watch
+    work: Work
+    operator: Bridge
+    backups: Backups
+    began: float = 0
+    """When Prometheus first saw all of it."""
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Make or change objects."""
+        manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}).encode()
+        words = ["apply", "--server-side", "--force-conflicts", "--field-manager=tests", "-f", "-"]
+        self.cluster.kubectl(*words, stdin=manifest)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """The local cluster."""
+    if not KUBECONFIG.exists():
+        pytest.fail("No cluster runs: run 'make test-monitoring'.", pytrace=False)
+    return local.running()
+
+
+@pytest.fixture(scope="session")
+def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The release at work, seen by Prometheus."""
+    images = local.product_on_nodes(Steps(quiet=True), image_builds.RELEASED)
+    path = tmp_path_factory.mktemp("monitoring") / "values.json"
+    path.write_text(json.dumps({**ADMITTED, **VALUES, "redis": _redis(images)}))
+    # Both files name NetworkPolicies, and helm joins them.
+    arguments = [*local_values([images[name] for name in image_builds.PRODUCT]), "--values", str(path)]
+    install(cluster, RELEASE, NAMESPACE, arguments, timeout="10m")
+    operator = Bridge(cluster, "operator", "watching-operator")
+    backups = Backups(cluster, images["bridge"].reference, ADMITTED)
+    made = Site(cluster, Watch(cluster), Work(cluster), operator, backups)
+    made.apply(*backups.objects)
+    cluster.kubectl(
+        "wait", "-n", NAMESPACE, "--for=condition=Ready", f"pod/{backups.container.pod}", "--timeout=60s"
+    )
+    backups.tell(age_seconds=0)
+    made.work.begin()
+    try:
+        yield made
+    finally:
+        made.work.end()
+        operator.close()
+        made.watch.close()
+
+
+@pytest.fixture(scope="session")
+def shortened(site: Site) -> dict[str, tuple[str, int]]:
+    """How long each alert waits until it fires, as the chart says and here in seconds; Prometheus has the latter."""
+    found: dict[str, tuple[str, int]] = {}
+    for namespace in (NAMESPACE, AGENTS, CSI):
+        for rule in site.cluster.get("prometheusrules", "-n", namespace)["items"]:
+            changed = [_shortened(group, found) for group in rule["spec"]["groups"]]
+            kept = {"apiVersion": rule["apiVersion"], "kind": rule["kind"]}
+            metadata = {key: rule["metadata"][key] for key in ("name", "namespace")}
+            site.apply({**kept, "metadata": metadata, "spec": {"groups": changed}})
+
+    def known() -> bool:
+        alerts = {rule["name"]: rule for rule in site.watch.rules() if rule["type"] == "alerting"}
+        return all(name in alerts and alerts[name]["duration"] == here for name, (_, here) in found.items())
+
+    eventually(known, 240, "Prometheus to have the shortened rules")
+    return found
+
+
+def _shortened(group: dict[str, Any], found: dict[str, tuple[str, int]]) -> dict[str, Any]:
+    rules = []
+    for rule in group["rules"]:
+        if "alert" in rule:
+            said = rule.get("for", "0m")
+            here = seconds(said) and max(seconds(said) // SHORTER, SHORTEST)
+            found[rule["alert"]] = (said, here)
+            rules.append({**rule, "for": f"{here}s"})
+        else:
+            rules.append(rule)
+    return {**group, "rules": rules}
+
+
+def seconds(text: str) -> int:
+    """A duration as rules have it, such as ``10m``."""
+    return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)([smh])", text))
+
+
+def _redis(images: dict[str, image_builds.Image]) -> dict[str, Any]:
+    """One Redis that nobody uses, for its targets, rules and panels."""
+
+    def image(name: str) -> dict[str, str]:
+        registry, _, rest = images[name].reference.partition("/")
+        repository, _, tag = rest.rpartition(":")
+        return {"registry": registry, "repository": repository, "tag": tag}
+
+    return {
+        "enabled": True,
+        "mode": "standalone",
+        "image": image("redis"),
+        "keeper": {"image": image("redis-keeper")},
+        "exporter": {"image": image("redis-exporter")},
+        "monitoring": {"interval": "5s"},
+    }
+
+
+@pytest.fixture(scope="session")
+def report() -> Report:
+    """The table of times."""
+    columns = ("Alert", "Cause", "`for` in the chart", "`for` here, s", "Pending after, s", "Firing after, s",
+               "In Alertmanager after, s", "Cleared after, s", "Out of Alertmanager after, s")  # fmt: skip
+    return Report("monitoring", columns)
