@@ -13,14 +13,7 @@ from ci.cluster import node as nodes
 from ci.images import Image, files_image, import_into, program_image
 from ci.operators.install import apply_documents, ready
 from ci.settings import ROOT
-from ci.toolchain import (
-    ALERTMANAGER,
-    KUBE_STATE_METRICS,
-    PROMETHEUS,
-    PROMETHEUS_OPERATOR,
-    go_tool,
-    module_folder,
-)
+from ci.toolchain import ALERTMANAGER, PROMETHEUS, PROMETHEUS_OPERATOR, go_tool, module_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,9 +45,6 @@ def install(steps: Steps, cluster: Cluster, programs: Path) -> None:
     with steps.step(f"Prometheus operator {PROMETHEUS_OPERATOR.version}"):
         apply_documents(cluster, [own[0], *_operator(images)])
         ready(cluster, NAMESPACE, "prometheus-operator")
-    with steps.step(f"kube-state-metrics {KUBE_STATE_METRICS.version}"):
-        apply_documents(cluster, _state(images["kube-state-metrics"]))
-        ready(cluster, "kube-system", "kube-state-metrics")
     with steps.step(f"Prometheus {server_version()}, Alertmanager {ALERTMANAGER.version}"):
         _give_images(own, images)
         apply_documents(cluster, own)
@@ -77,9 +67,6 @@ def _images(steps: Steps) -> dict[str, Image]:
         "reloader": _in_bin(steps, "prometheus-config-reloader", reloader),
         "prometheus": _in_bin(steps, "prometheus", go_tool(PROMETHEUS, steps) / "prometheus"),
         "alertmanager": _in_bin(steps, "alertmanager", go_tool(ALERTMANAGER, steps) / "alertmanager"),
-        "kube-state-metrics": program_image(
-            steps, "kube-state-metrics", go_tool(KUBE_STATE_METRICS, steps) / "kube-state-metrics"
-        ),
     }
 
 
@@ -121,15 +108,6 @@ def _operator(images: dict[str, Image]) -> list[Manifest]:
     ]
     # A fifth of a core, as published, makes every change wait on a busy machine.
     container["resources"]["limits"] = {"cpu": "1", "memory": "400Mi"}
-    return documents
-
-
-def _state(image: Image) -> list[Manifest]:
-    folder = module_folder(KUBE_STATE_METRICS) / "examples" / "standard"
-    files = [path for path in sorted(folder.glob("*.yaml")) if path.name != "kustomization.yaml"]
-    documents: list[Manifest] = [yaml.safe_load(path.read_text()) for path in files]
-    (deployment,) = [document for document in documents if document["kind"] == "Deployment"]
-    deployment["spec"]["template"]["spec"]["containers"][0]["image"] = image.reference
     return documents
 
 

@@ -29,7 +29,7 @@ VALUES = {
     "postgres": {
         "enabled": True,
         "backup": {"enabled": True, "destinationPath": "s3://backups/postgres"},
-        "podMonitor": {"enabled": True, "interval": "5s"},
+        "podMonitor": {"enabled": True, "interval": "10s"},
     }
 }
 SERVE = f"""

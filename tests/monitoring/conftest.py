@@ -31,15 +31,17 @@ ADMITTED = {"networkPolicies": {"monitoring": [
     {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": MONITORING}},
      "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}}}
 ]}}  # fmt: skip
+INTERVAL = "10s"
+"""How often metrics are read, which is also how long an answer may take."""
 VALUES: dict[str, Any] = {
     "bridge": {"limits": {"agentPerMinute": 0}},
     "monitoring": {
-        "interval": "5s",
+        "interval": INTERVAL,
         "certManager": True,
         "dashboards": {"enabled": True},
         # A machine that others use is slower than what was promised, and its agents ask less.
         "minimumRate": 0.1,
-        "thresholds": {"validationSlow": 1, "expertQueueLong": 5},
+        "thresholds": {"validationSlow": 4, "expertQueueLong": 5},
     },
 }
 # An alert's `for` is no value, so it is shortened in the cluster: a sixtieth, five seconds at least.
@@ -156,7 +158,7 @@ def _redis(images: dict[str, image_builds.Image]) -> dict[str, Any]:
         "image": image("redis"),
         "keeper": {"image": image("redis-keeper")},
         "exporter": {"image": image("redis-exporter")},
-        "monitoring": {"interval": "5s"},
+        "monitoring": {"interval": INTERVAL},
     }
 
 

@@ -60,7 +60,7 @@ CASES = {
     ),
     "latency": Case(
         "ValidationSlow",
-        "the bridge's processes stopped for two of three seconds",
+        "the bridge's processes stopped for six of nine seconds",
         causes.latency,
         fires=300,
         clears=600,

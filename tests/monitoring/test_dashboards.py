@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 FAULT = "only a fault makes such a series, and none of those that are made here does"
 STANDALONE = "a Redis cluster has a keeper and slots, and here is one server"
 UNSHARED = "the bridge on SQLite shares nothing with others"
-EMPTY: dict[str, str] = {}
+STATE = "limits and restarts are told by kube-state-metrics, which does not run here"
+EMPTY: dict[str, str] = {
+    "capacity / Memory of its limit / {{pod}}: {{container}}": STATE,
+    "capacity / CPU of its limit / {{pod}}: {{container}}": STATE,
+    "capacity / Restarts / {{pod}}: {{container}}": STATE,
+    "redis / Whole / Whole": STANDALONE,
+    "redis / Slots that are served / Slots that are served": STANDALONE,
+    "redis / Actions of the keeper / Actions of the keeper": STANDALONE,
+}
 """Panels, as `dashboard / title / legend`, whose query may have no series here, and why."""
 
 SECONDS = 3600

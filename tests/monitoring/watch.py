@@ -90,7 +90,7 @@ class Watch:
         def steps() -> bool:
             state = self.state(alert)
             now = time.monotonic() - begin
-            if state != "inactive":
+            if state in {"pending", "firing"}:
                 seen.setdefault("pending", now)
             if state == "firing":
                 seen.setdefault("firing", now)
