@@ -31,7 +31,7 @@ class _Loader(yaml.CSafeLoader):
     """Takes a lone `=`, of which definitions have some, for the text that it is to Kubernetes' readers of YAML."""
 
 
-_Loader.add_constructor("tag:yaml.org,2002:value", yaml.CSafeLoader.construct_yaml_str)
+_Loader.add_constructor("tag:yaml.org,2002:value", lambda _loader, node: str(node.value))
 
 
 def install(steps: Steps, cluster: Cluster, programs: Path) -> None:

@@ -18,14 +18,23 @@ if TYPE_CHECKING:
 
     from tests.monitoring.conftest import Site
 
-FAULT = "only a fault makes such a series, and none of those that are made here does"
+FAULT = "such a series begins with the first error or refusal, which may not have been"
 STANDALONE = "a Redis cluster has a keeper and slots, and here is one server"
-UNSHARED = "the bridge on SQLite shares nothing with others"
+FOLDERS = "volumes of the local cluster are folders of the node, of which the kubelet has no figures"
 STATE = "limits and restarts are told by kube-state-metrics, which does not run here"
 EMPTY: dict[str, str] = {
     "capacity / Memory of its limit / {{pod}}: {{container}}": STATE,
     "capacity / CPU of its limit / {{pod}}: {{container}}": STATE,
     "capacity / Restarts / {{pod}}: {{container}}": STATE,
+    "capacity / Volumes / {{persistentvolumeclaim}}": FOLDERS,
+    "bridge / Errors by route / {{route}}: {{code}}": FAULT,
+    "bridge / Failures of tiers / {{tier}}": FAULT,
+    "experts / Denied because nobody decided / expired": FAULT,
+    "fuse / Input/output errors / {{pod}}": FAULT,
+    "fuse / Refused calls of kubelet / {{method}}: {{code}}": FAULT,
+    "overview / Budget of failures, last hour / Budget of failures, last hour": FAULT,
+    "security / Refused for asking too much / {{limit}}": FAULT,
+    "security / Refused by drivers / {{kind}}": FAULT,
     "redis / Whole / Whole": STANDALONE,
     "redis / Slots that are served / Slots that are served": STANDALONE,
     "redis / Actions of the keeper / Actions of the keeper": STANDALONE,
