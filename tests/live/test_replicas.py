@@ -215,8 +215,8 @@ def test_an_agents_files_follow_changes_and_events_while_each_bridge_is_killed(
     finally:
         load.stop.set()
         tail.kill()
-        tail.wait()
         reader.join()
+        tail.communicate()
     records = [json.loads(line) for line in output.read_text().splitlines()]
     seen = [record["sequence"] for record in records if record["aggregate_id"] == "load"]
     assert seen == sorted(set(seen))
