@@ -91,7 +91,10 @@ def test_without_cert_manager_all_is_the_operators(maker: str, renderer: Rendere
         "edge": {"clientTls": {"existingSecret": "c"}},
     }
     render = rendered(renderer, maker, named if maker == "existing" else NOTHING)
-    assert "certificates" not in thaw(the(render, "Cluster", NAME).document)["spec"]
+    # The names of the pooler are the operator's to put into its certificate.
+    assert set(thaw(the(render, "Cluster", NAME).document)["spec"].get("certificates", {})) <= {
+        "serverAltDNSNames"
+    }
     assert not render.select("Certificate", may_be_empty=True)
     assert {name for name, _ in database_tls(the(render, "Deployment", "-bridge"))} == {f"{NAME}-ca"}
 
