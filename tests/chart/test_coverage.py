@@ -168,6 +168,14 @@ OWN_ADMITTED: tuple[dict[str, Any], ...] = (
     {},
     {"bridge": {"database": {"readReplicas": True}, "autoscaling": {"enabled": True}}},
     {"bridge": {"database": {"migration": {"enabled": False}}}},
+    {"bridge": {"database": {"existingTlsSecret": "authority"}}},
+    *(
+        {
+            "global": {"certificates": {"maker": maker, "metrics": True}},
+            "postgres": {"pooler": {"enabled": False}},
+        }
+        for maker in ("own", "cert-manager")
+    ),
 )
 OWN_REFUSED: tuple[dict[str, Any], ...] = (
     {"postgres": {"enabled": False}},
@@ -193,6 +201,7 @@ CERTIFIED: tuple[dict[str, Any], ...] = (
     _made_by("own") | {"agents": {"enabled": False}, "bridge": {"enabled": False}},
 )
 CERTIFIED_WRONGLY: tuple[dict[str, Any], ...] = (
+    {"global": {"certificates": {"metrics": True}}},
     _made_by("existing"),
     _made_by("own") | {"bridge": {"tls": {"existingSecret": "certificate"}}},
     _made_by("none", clients=["hook"]),
