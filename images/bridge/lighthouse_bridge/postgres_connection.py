@@ -48,7 +48,7 @@ class PostgresSettings:
         return [self.secret_dir / "username", self.secret_dir / "password", *tls]
 
 
-@dataclass
+@dataclass(eq=False)
 class Opened:
     """A connection, and what the files were like when it was made."""
 

@@ -60,6 +60,7 @@ class PostgresDatabase(Database):
         """Finish queued writes and close the connections."""
         self._closing.set()
         await super().close()
+        self._reads.close()
 
     def _begin(self) -> None:
         try:

@@ -39,12 +39,21 @@ class Reads:
         self._name = name
         self._errors = errors
         self._local = threading.local()
+        self._lock = threading.Lock()
+        self._all: set[Opened] = set()
         self._away_until = 0.0
         self._marks = _Marks()
 
     def note(self, sequence: int) -> None:
         """Hear of the last sequence whenever it changes."""
         self._marks.note(sequence)
+
+    def close(self) -> None:
+        """Close the connections of all threads, none of which may read any more."""
+        with self._lock:
+            for opened in self._all:
+                opened.raw.close()
+            self._all.clear()
 
     def run(self, work: Callable[[Connection], T], *, snapshot: bool) -> T:
         """Run `work` on the primary; raises StoreUnavailableError when it cannot be read."""
@@ -95,12 +104,16 @@ class Reads:
             self._drop(slot)
             opened = connect(self._settings, reading=slot == "lagging")
             setattr(self._local, slot, opened)
+            with self._lock:
+                self._all.add(opened)
         return opened
 
     def _drop(self, slot: str) -> None:
         opened: Opened | None = getattr(self._local, slot, None)
         if opened is not None:
             opened.raw.close()
+            with self._lock:
+                self._all.discard(opened)
         setattr(self._local, slot, None)
 
 
