@@ -17,7 +17,7 @@ from ci.settings import NAMESPACE, RELEASE
 from tests.chart.flow_scenarios import CAPABILITY, Scenario, named
 from tests.live.knocking import Target, knock, restricted_pod
 from tests.live.matrix import Place, endpoint_of, place, port_targets
-from tests.live.support import AGENTS, CSI, Container, agent, applied, component, pods
+from tests.live.support import AGENTS, CSI, Container, agent, applied, component, eventually, pods
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,9 +112,16 @@ def metadata() -> Iterator[None]:
     in_node = ["nsenter", f"--net=/run/netns/{current()[0].namespace}"]
     address = [f"{METADATA}/32", "dev", "lo"]
     subprocess.run([*in_node, "ip", "address", "add", *address], check=True)
-    program = [sys.executable, "-m", "http.server", "--bind", METADATA, "--directory", "/proc/self/ns", "80"]
-    server = subprocess.Popen([*in_node, *program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # The library's HTTP server would ask the machine's resolver for its own name before it listens.
+    program = "import sys; from socketserver import *; TCPServer((sys.argv[1], 80), BaseRequestHandler).serve_forever()"
+    server = subprocess.Popen([*in_node, sys.executable, "-c", program, METADATA])
+    listening = [*in_node, "ss", "--no-header", "--listening", "--tcp", "--numeric", "src", f"{METADATA}:80"]
     try:
+        eventually(
+            lambda: bool(subprocess.run(listening, check=True, stdout=subprocess.PIPE).stdout),
+            30,
+            "the metadata service listens",
+        )
         yield
     finally:
         server.terminate()
