@@ -172,7 +172,7 @@ def operators() -> None:
     with Steps() as steps:
         if os.environ.get("KUBECONFIG", str(KUBECONFIG)) == str(KUBECONFIG) and KUBECONFIG.exists():
             preflight.check_root()
-            operator_installs.install_local(steps, local.running(), local.programs(steps))
+            operator_installs.install_local(steps, local.running())
             return
         cluster = release.Cluster(toolchain.helm_and_kubectl(steps))
         steps.say(f"operators for the cluster of the context {cluster.context()}")

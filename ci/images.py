@@ -44,6 +44,12 @@ class Image:
     def tag(self) -> str:
         return self.reference.rpartition(":")[2]
 
+    @property
+    def values(self) -> dict[str, str]:
+        """The name as the chart's values have it."""
+        registry, _, path = self.reference.partition("/")
+        return {"registry": registry, "repository": path.rpartition(":")[0], "tag": self.tag}
+
 
 def buildah(*words: str | Path, log: Path | None = None) -> str:
     """Run buildah with a storage of our own, without a daemon or user namespaces."""

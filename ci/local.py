@@ -63,13 +63,7 @@ def start(
             lifecycle.start(wanted, node_programs, tools.result() / "kubectl", pause.reference)
     cluster = release.Cluster(tools.result(), KUBECONFIG)
     kubectl = cluster.tools / "kubectl"
-    with steps.step("load images into the nodes") as step:
-        archives = [pause, coredns, local_path, base.result(), *product_images]
-        loaded = [
-            image_builds.import_into(node_programs / "ctr", nodes_module.socket(node), archives)
-            for node in wanted
-        ]
-        step.note(f"{sum(loaded)} new")
+    put_on_nodes(steps, [pause, coredns, local_path, base.result(), *product_images])
     with steps.step("DNS and storage"):
         addons.apply(kubectl, coredns=coredns, local_path=local_path, base=base.result())
         addons.wait(kubectl)
@@ -80,16 +74,18 @@ def _product(steps: Steps, name: str, base: Any) -> image_builds.Image:
     return image_builds.product_image(steps, name, base.result())
 
 
-def programs(steps: Steps) -> Path:
-    """The folder with the nodes' programs."""
-    return toolchain.bin_folder([toolchain.go_tool(tool, steps) for tool in toolchain.CLUSTER_TOOLS])
-
-
 def put_on_nodes(steps: Steps, images: Iterable[image_builds.Image]) -> None:
     """Load images into every node of the running cluster that does not have them."""
-    ctr, wanted = programs(steps) / "ctr", list(images)
-    for node in lifecycle.current():
-        image_builds.import_into(ctr, nodes_module.socket(node), wanted)
+    wanted = list(images)
+    programs = toolchain.bin_folder(
+        toolchain.go_tool(tool, Steps(quiet=True)) for tool in toolchain.CLUSTER_TOOLS
+    )
+    with steps.step("load images into the nodes") as step:
+        loaded = [
+            image_builds.import_into(programs / "ctr", nodes_module.socket(node), wanted)
+            for node in lifecycle.current()
+        ]
+        step.note(f"{sum(loaded)} new")
 
 
 def product_on_nodes(steps: Steps, names: Iterable[str]) -> dict[str, image_builds.Image]:

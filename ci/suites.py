@@ -118,11 +118,11 @@ def test_production(nodes: int, part: str) -> None:
         helm_3 = toolchain.go_tool(toolchain.HELM3, steps)
         cluster, _ = local.start(steps, lifecycle.nodes_of(nodes))
         if part in {"", "postgres", "certificates"}:
-            operator_installs.install_local(steps, cluster, local.programs(steps))
+            operator_installs.install_local(steps, cluster)
         elif part == "edge":
-            operator_installs.install_cert_manager(steps, cluster, local.programs(steps))
+            operator_installs.install_cert_manager(steps, cluster)
         if part in {"", "edge"}:
-            traefik.install(steps, cluster, local.programs(steps))
+            traefik.install(steps, cluster)
     folder = str((PRODUCTION / part).relative_to(ROOT))
     raise SystemExit(proofs.pytest([folder, PATIENT], helm=cluster.tools, helm3=helm_3, live=True))
 
@@ -139,8 +139,8 @@ def test_monitoring(nodes: int, pictures: bool) -> None:
     with locked(LOCK), Steps() as steps:
         helm_3 = toolchain.go_tool(toolchain.HELM3, steps)
         cluster, _ = local.start(steps, lifecycle.nodes_of(nodes))
-        operator_installs.install_cert_manager(steps, cluster, local.programs(steps))
-        prometheus.install(steps, cluster, local.programs(steps))
+        operator_installs.install_cert_manager(steps, cluster)
+        prometheus.install(steps, cluster)
     drawn = ["--pictures", str(ROOT / "docs" / "dashboards")] if pictures else []
     raise SystemExit(
         proofs.pytest(["tests/monitoring", PATIENT, *drawn], helm=cluster.tools, helm3=helm_3, live=True)

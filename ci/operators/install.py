@@ -7,17 +7,15 @@ import tempfile
 import time
 from typing import TYPE_CHECKING
 
-from ci.cluster import lifecycle
-from ci.cluster import node as nodes
 from ci.console import Failure
-from ci.images import base_image, import_into
+from ci.images import base_image
+from ci.local import put_on_nodes
 from ci.operators import images, manifests
 from ci.settings import RELEASE
 from ci.toolchain import OPERATOR_TOOLS, module_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from ci.console import Steps
     from ci.images import Image
@@ -30,10 +28,10 @@ TOOLS = {tool.name: tool for tool in OPERATOR_TOOLS}
 WEBHOOK_SECONDS = 90.0
 
 
-def install_local(steps: Steps, cluster: Cluster, programs: Path) -> images.LocalImages:
-    """Install on the local cluster with images built here; `programs` holds containerd's ctr."""
+def install_local(steps: Steps, cluster: Cluster) -> images.LocalImages:
+    """Install on the local cluster with images built here."""
     built = images.build(steps, base_image(steps))
-    _load(steps, programs, built.all())
+    put_on_nodes(steps, built.all())
     references = manifests.Images(
         built.cloudnative_pg.reference, built.barman_plugin.reference, built.barman_sidecar.reference
     )
@@ -41,18 +39,12 @@ def install_local(steps: Steps, cluster: Cluster, programs: Path) -> images.Loca
     return built
 
 
-def install_cert_manager(steps: Steps, cluster: Cluster, programs: Path) -> None:
+def install_cert_manager(steps: Steps, cluster: Cluster) -> None:
     """Install cert-manager alone on the local cluster."""
     built = images.cert_manager(steps)
-    _load(steps, programs, list(built.values()))
+    put_on_nodes(steps, built.values())
     with steps.step(f"cert-manager {TOOLS['cert-manager'].version}"):
         _install_cert_manager(cluster, _cert_manager_images(built))
-
-
-def _load(steps: Steps, programs: Path, built: list[Image]) -> None:
-    with steps.step("load the operators' images into the nodes") as step:
-        loaded = [import_into(programs / "ctr", nodes.socket(node), built) for node in lifecycle.current()]
-        step.note(f"{sum(loaded)} new")
 
 
 def install_published(steps: Steps, cluster: Cluster) -> None:

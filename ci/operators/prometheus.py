@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import yaml
 
 from ci.cache import digest
-from ci.cluster import lifecycle
-from ci.cluster import node as nodes
-from ci.images import Image, files_image, import_into, program_image
+from ci.images import Image, files_image, program_image
+from ci.local import put_on_nodes
 from ci.operators.install import apply_documents, ready
 from ci.settings import ROOT
 from ci.toolchain import ALERTMANAGER, PROMETHEUS, PROMETHEUS_OPERATOR, go_tool, module_folder
@@ -34,13 +33,10 @@ class _Loader(yaml.CSafeLoader):
 _Loader.add_constructor("tag:yaml.org,2002:value", lambda _loader, node: str(node.value))
 
 
-def install(steps: Steps, cluster: Cluster, programs: Path) -> None:
-    """Install all on the local cluster with images built here; `programs` holds containerd's ctr."""
+def install(steps: Steps, cluster: Cluster) -> None:
+    """Install all on the local cluster with images built here."""
     images = _images(steps)
-    with steps.step("load the images of monitoring into the nodes") as step:
-        wanted = list(images.values())
-        loaded = [import_into(programs / "ctr", nodes.socket(node), wanted) for node in lifecycle.current()]
-        step.note(f"{sum(loaded)} new")
+    put_on_nodes(steps, images.values())
     own = list(yaml.safe_load_all((ROOT / "ci" / "operators" / "prometheus.yaml").read_text()))
     with steps.step(f"Prometheus operator {PROMETHEUS_OPERATOR.version}"):
         apply_documents(cluster, [own[0], *_operator(images)])

@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from ci.cluster import lifecycle
-from ci.cluster import node as nodes
-from ci.images import Image, import_into, program_image
+from ci.images import Image, program_image
+from ci.local import put_on_nodes
 from ci.operators.install import apply_documents, ready
 from ci.settings import ROOT
 from ci.toolchain import TRAEFIK, go_tool, module_folder
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ci.console import Steps
     from ci.operators.manifests import Manifest
     from ci.release import Cluster
@@ -25,12 +22,10 @@ HTTP_PORT, HTTPS_PORT = 30080, 30443
 GATEWAY_API = "sigs.k8s.io/gateway-api"
 
 
-def install(steps: Steps, cluster: Cluster, programs: Path) -> None:
-    """Install it on the local cluster with an image built here; `programs` holds containerd's ctr."""
+def install(steps: Steps, cluster: Cluster) -> None:
+    """Install it on the local cluster with an image built here."""
     image = program_image(steps, "traefik", go_tool(TRAEFIK, steps) / "traefik")
-    with steps.step("load Traefik's image into the nodes"):
-        for node in lifecycle.current():
-            import_into(programs / "ctr", nodes.socket(node), [image])
+    put_on_nodes(steps, [image])
     with steps.step(f"Traefik {TRAEFIK.version}"):
         apply_documents(cluster, [*_definitions(), *_documents(image)])
         ready(cluster, NAMESPACE, "traefik")

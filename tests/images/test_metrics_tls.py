@@ -28,11 +28,12 @@ from lighthouse_fuse_csi import web as driver_web
 from lighthouse_fuse_csi.errors import SettingsError as DriverError
 from lighthouse_redis_keeper import web as keeper_web
 from lighthouse_redis_keeper.errors import SettingsError as KeeperError
-from tests.images.certificates import MountedSecret
 from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.images.certificates import MountedSecret
 
 MODULES = (
     lighthouse_agent.metrics_tls,
@@ -54,13 +55,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
-
-
-@pytest.fixture
-def secret(tmp_path: Path) -> MountedSecret:
-    made = MountedSecret(tmp_path)
-    made.renew()
-    return made
 
 
 @pytest.fixture

@@ -146,18 +146,12 @@ def seconds(text: str) -> int:
 
 def _redis(images: dict[str, image_builds.Image]) -> dict[str, Any]:
     """One Redis that nobody uses, for its targets, rules and panels."""
-
-    def image(name: str) -> dict[str, str]:
-        registry, _, rest = images[name].reference.partition("/")
-        repository, _, tag = rest.rpartition(":")
-        return {"registry": registry, "repository": repository, "tag": tag}
-
     return {
         "enabled": True,
         "mode": "standalone",
-        "image": image("redis"),
-        "keeper": {"image": image("redis-keeper")},
-        "exporter": {"image": image("redis-exporter")},
+        "image": images["redis"].values,
+        "keeper": {"image": images["redis-keeper"].values},
+        "exporter": {"image": images["redis-exporter"].values},
         "monitoring": {"interval": INTERVAL},
     }
 

@@ -42,7 +42,8 @@ def verify_page(connection: Connection, start: Head, limit: int) -> Page:
     gaps: list[tuple[int, int]] = []
     problems: list[str] = []
     count = size = 0
-    while count < limit and size < MAX_BYTES:
+    more = True
+    while more and count < limit and size < MAX_BYTES:
         asked = min(CHUNK, limit - count)
         rows = connection.execute(_QUERY, (sequence, asked)).fetchall()
         for row in rows:
@@ -57,9 +58,8 @@ def verify_page(connection: Connection, start: Head, limit: int) -> Page:
             sequence, digest, timestamp = columns[0], stored or expected, columns[3]
             size += len(columns[_DATA])
         count += len(rows)
-        if len(rows) < asked:
-            return Page(Head(sequence, timestamp, digest), count, False, gaps, problems[:MAX_PROBLEMS])
-    return Page(Head(sequence, timestamp, digest), count, True, gaps, problems[:MAX_PROBLEMS])
+        more = len(rows) == asked
+    return Page(Head(sequence, timestamp, digest), count, more, gaps, problems[:MAX_PROBLEMS])
 
 
 def _broken(before: int, sequence: int, stored: bytes | None) -> str:

@@ -18,13 +18,6 @@ from tests.images.certificates import MountedSecret, new_authority
 
 
 @pytest.fixture
-def secret(tmp_path: Path) -> MountedSecret:
-    made = MountedSecret(tmp_path)
-    made.renew()
-    return made
-
-
-@pytest.fixture
 def guarded(secret: MountedSecret, tmp_path: Path) -> Iterator[Bridge]:
     """A bridge that serves clients with a certificate only."""
     env = {

@@ -25,13 +25,6 @@ Start = Callable[..., Bridge]
 QUICK = {"LIGHTHOUSE_TLS_RELOAD_SECONDS": "0.1", "LIGHTHOUSE_TLS_HANDOVER_SECONDS": "1"}
 
 
-@pytest.fixture
-def secret(tmp_path: Path) -> MountedSecret:
-    made = MountedSecret(tmp_path)
-    made.renew()
-    return made
-
-
 def started(start: Start, secret: MountedSecret, **env: str) -> Bridge:
     return start(LIGHTHOUSE_TLS_DIR=str(secret.folder), **{**QUICK, **env})
 

@@ -31,13 +31,6 @@ CAPABILITIES = {"lighthouse.dev/access-bridge": "true", "lighthouse.dev/access-r
 COMPONENTS = ((NAMESPACE, "bridge"), (AGENTS, "agents"))
 
 
-def named(image: image_builds.Image) -> dict[str, str]:
-    """The values by which a chart names an image."""
-    registry, _, rest = image.reference.partition("/")
-    repository, _, tag = rest.rpartition(":")
-    return {"registry": registry, "repository": repository, "tag": tag}
-
-
 @dataclass
 class Release:
     """A release whose maker of certificates changes."""
@@ -63,7 +56,7 @@ class Release:
         """Values of one Redis server; its images are on the nodes."""
         names = ("redis", "redis-keeper", "redis-exporter")[: 2 + exporter]
         images = local.product_on_nodes(Steps(quiet=True), names)
-        found = {name: named(image) for name, image in images.items()}
+        found = {name: image.values for name, image in images.items()}
         off = {"enabled": False}
         keeper = {"image": found["redis-keeper"]}
         return {
@@ -78,7 +71,7 @@ class Release:
     def postgres(self) -> dict[str, Any]:
         """Values of bridges on a small PostgreSQL; its image is on the nodes with its operator."""
         steps = Steps(quiet=True)
-        image = named(operator_images.build(steps, image_builds.base_image(steps)).postgresql)
+        image = operator_images.build(steps, image_builds.base_image(steps)).postgresql.values
         nodes = [{"ipBlock": {"cidr": str(NODE_NETWORK)}}]
         small = yaml.safe_load(PROFILE.read_text())["postgres"]
         return {

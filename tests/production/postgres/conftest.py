@@ -36,9 +36,7 @@ def local_images() -> operator_images.LocalImages:
 @pytest.fixture(scope="session")
 def values(local_images: operator_images.LocalImages, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A values file for the local cluster: the database alone, its image by its local name, this host as a client."""
-    registry, _, rest = local_images.postgresql.reference.partition("/")
-    repository, _, tag = rest.rpartition(":")
-    image = {"registry": registry, "repository": repository, "tag": tag}
+    image = local_images.postgresql.values
     nodes = [{"ipBlock": {"cidr": str(NODE_NETWORK)}}]
     content = {
         **{name: {"enabled": False} for name in ALONE},

@@ -124,12 +124,10 @@ def site(
     folder = tmp_path_factory.mktemp("bridges")
     remove(cluster)
     faults.bound_volumes()
-    registry, _, rest = bridge_image.reference.partition("/")
-    repository, _, tag = rest.rpartition(":")
     own = {
         "bridge": {
             "enabled": True,
-            "image": {"registry": registry, "repository": repository, "tag": tag},
+            "image": bridge_image.values,
             # Redis has tests of its own, and the machine has two cores.
             "redis": {"own": False},
             # The load is as fast as the database.

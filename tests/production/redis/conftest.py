@@ -94,16 +94,10 @@ class Release:
 
     def values(self) -> dict[str, Any]:
         """The values of the release."""
-
-        def image(name: str) -> dict[str, str]:
-            registry, _, rest = self.images[name].reference.partition("/")
-            repository, _, tag = rest.rpartition(":")
-            return {"registry": registry, "repository": repository, "tag": tag}
-
         redis = yaml.safe_load(PROFILE.read_text())["redis"] | {
-            "image": image("redis"),
-            "keeper": {"image": image("redis-keeper")},
-            "exporter": {"image": image("redis-exporter")},
+            "image": self.images["redis"].values,
+            "keeper": {"image": self.images["redis-keeper"].values},
+            "exporter": {"image": self.images["redis-exporter"].values},
             "cluster": {"primaries": self.primaries},
             "tls": {"existingSecret": "redis-certificate"},
             "users": {"existingSecret": "redis-users"},
