@@ -9,7 +9,7 @@ import pytest
 from lighthouse_bridge.decider import LONG_INPUT, Decider
 from lighthouse_bridge.decisions.contents import OVERLAP, PIECE, search
 from lighthouse_bridge.decisions.costs import is_exponential
-from lighthouse_bridge.decisions.rules import RulesError, read_layer
+from lighthouse_bridge.decisions.rules import RulesError, load_rules, read_layer
 from lighthouse_bridge.rulebook import Sources
 from tests.images.bridge.support import RULES
 
@@ -51,6 +51,13 @@ def test_no_layer_takes_an_expression_of_exponential_time(layer: str, part: str)
     with pytest.raises(RulesError, match="can take for ever"):
         read_layer(layer, rules(part))
     assert read_layer(layer, rules(part.replace("(a+)+b", "a+b")))
+
+
+def test_the_shipped_rules_are_checked_in_time() -> None:
+    is_exponential.cache_clear()
+    started = time.process_time()
+    load_rules(RULES)
+    assert time.process_time() - started < 1.5
 
 
 def test_what_lies_across_pieces_is_found() -> None:

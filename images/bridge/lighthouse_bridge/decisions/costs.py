@@ -11,11 +11,12 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
+_Node = TypeVar("_Node", bound="Hashable")
 # Characters are ASCII and one that stands for all others.
 _OTHER = 128
 _ALL = (1 << (_OTHER + 1)) - 1
@@ -134,48 +135,56 @@ class _Reader:
         edges: dict[int, list[int]] = {}
         for left, right in self._follow:
             edges.setdefault(left, []).append(right)
-        loops = {position: _reachable(edges, position) for position in edges}
-        for (left, right), count in self._follow.items():
-            if count > 1 and left in loops.get(right, {right} if left == right else set()):
-                return True
+        loops = _components(edges, lambda position: edges.get(position, ()))
+        number = {position: index for index, loop in enumerate(loops) for position in loop}
+        if any(count > 1 and number[left] == number[right] for (left, right), count in self._follow.items()):
+            return True
+        inner = {p: [after for after in edges.get(p, ()) if number[after] == number[p]] for p in number}
+
+        def pairs(pair: tuple[int, int]) -> Iterator[tuple[int, int]]:
+            """Where two paths in one loop come to by the same character, in any order."""
+            for left in inner[pair[0]]:
+                for right in inner[pair[1]]:
+                    if self._sets[left] & self._sets[right]:
+                        yield (left, right) if left <= right else (right, left)
+
+        together = _components([(position, position) for position in number if inner[position]], pairs)
+        # Two paths that are in one place, then in two, and then in one again.
         return any(
-            self._returns_twice(edges, position, reached)
-            for position, reached in loops.items()
-            if position in reached
+            len(loop) > 1 and any(a == b for a, b in loop) and any(a != b for a, b in loop)
+            for loop in together
         )
 
-    def _returns_twice(self, edges: dict[int, list[int]], start: int, reached: set[int]) -> bool:
-        """Whether two different paths over one text lead from `start` to it; they stay within its loop."""
-        inside = {p for p in reached if start in _reachable(edges, p)}
-        pending: list[tuple[int, int]] = [(start, start)]
-        seen: set[tuple[int, int]] = set()
-        parted: set[tuple[int, int]] = set()
-        while pending:
-            pair = pending.pop()
-            for left in edges.get(pair[0], ()):
-                for right in edges.get(pair[1], ()):
-                    if left not in inside or right not in inside or not self._sets[left] & self._sets[right]:
-                        continue
-                    apart = pair in parted or left != right
-                    if apart and left == right == start:
-                        return True
-                    target = (left, right)
-                    if target not in seen or (apart and target not in parted):
-                        seen.add(target)
-                        if apart:
-                            parted.add(target)
-                        pending.append(target)
-        return False
 
-
-def _reachable(edges: dict[int, list[int]], start: int) -> set[int]:
-    found: set[int] = set()
-    pending = list(edges.get(start, ()))
-    while pending:
-        position = pending.pop()
-        if position not in found:
-            found.add(position)
-            pending += edges.get(position, ())
+def _components(starts: Iterable[_Node], follow: Callable[[_Node], Iterable[_Node]]) -> list[list[_Node]]:
+    """What of a graph leads back to itself, together, and each other node alone (Tarjan, 1972), without recursion."""
+    order: dict[_Node, int] = {}
+    lowest: dict[_Node, int] = {}
+    waiting: dict[_Node, None] = {}
+    found: list[list[_Node]] = []
+    for start in starts:
+        stack = [] if start in order else [(start, iter(follow(start)))]
+        for node, _ in stack:
+            order[node] = lowest[node] = len(order)
+            waiting[node] = None
+        while stack:
+            node, after = stack[-1]
+            following = next(after, None)
+            if following is None:
+                stack.pop()
+                if stack:
+                    before = stack[-1][0]
+                    lowest[before] = min(lowest[before], lowest[node])
+                if lowest[node] == order[node]:
+                    found.append([])
+                    while not found[-1] or found[-1][-1] != node:
+                        found[-1].append(waiting.popitem()[0])
+            elif following not in order:
+                order[following] = lowest[following] = len(order)
+                waiting[following] = None
+                stack.append((following, iter(follow(following))))
+            elif following in waiting:
+                lowest[node] = min(lowest[node], order[following])
     return found
 
 
