@@ -11,11 +11,12 @@ from lighthouse_bridge.decisions.judge import Judge
 from lighthouse_bridge.decisions.matching import (
     _judge_text,
     about,
+    judge_copy,
+    read_arguments,
     read_narrowing,
     read_search,
     split_subcommand,
 )
-from lighthouse_bridge.decisions.options import sort_arguments
 from lighthouse_bridge.decisions.verdict import Decision
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ _KNOWN = {
         "pattern",
         "pattern_options",
         "operand",
+        "min_operands",
         "max_operands",
+        "texts",
+        "prefixes",
         "dynamic",
         "globs",
     ),
@@ -153,7 +157,7 @@ class Parser(Judge):
     def _view(
         self, rule: CommandRule, words: tuple[Word, ...], paths: dict[str, dict[str, str]], place: Place
     ) -> dict[str, Any]:
-        arguments = sort_arguments(words, (*rule.values, *rule.writes), rule.style)
+        arguments = read_arguments(rule, words)
         values = [
             (name, value, False) if isinstance(value, str) else (name, value.text, value.globbed)
             for name, value in arguments.values
@@ -162,6 +166,10 @@ class Parser(Judge):
         for text, globbed in (*texts, *((text, globbed) for _, text, globbed in values)):
             uses: tuple[Use, ...] = ("read", "write", "enter")
             paths[text] = {use: self._worst(text, globbed, use, place) for use in uses}
+        if rule.operands == "copy":
+            copied = _most(judge_copy(arguments.operands, place))
+            for word in arguments.operands:
+                paths[word.text]["copy"] = copied
         searched, rooted = read_search(arguments, place)
         return {
             "searched": searched,
@@ -176,6 +184,9 @@ class Parser(Judge):
         }
 
     def _worst(self, text: str, globbed: bool, use: Use, place: Place) -> str:
-        found = _judge_text(text, globbed, use, place)
-        decisions = [finding.decision for finding in found if finding is not None]
-        return _WORDS[max(decisions, default=Decision.APPROVE)]
+        return _most(_judge_text(text, globbed, use, place))
+
+
+def _most(found: list[Finding | None]) -> str:
+    decisions = [finding.decision for finding in found if finding is not None]
+    return _WORDS[max(decisions, default=Decision.APPROVE)]

@@ -55,6 +55,10 @@ speaks(rule, command, view) if {
 	not strange_option(rule, view)
 	not uncertain(rule, view)
 	not too_many(rule, view)
+	count(view.operands) >= rule.min_operands
+	every value in view.values {
+		value_fits(rule, value)
+	}
 	first := patterns(rule, view)
 	every i, operand in view.operands {
 		fits(rule, first, i, operand, view.dynamic[i])
@@ -119,6 +123,8 @@ strange_option(rule, view) if {
 	not option in rule.allow
 	not option in rule.values
 	not option in rule.writes
+	not option in rule.texts
+	not option in rule.prefixes
 }
 
 strange_option(rule, view) if {
@@ -162,6 +168,13 @@ fits(rule, first, i, operand, false) if {
 	matches_or_free(rule, "operand", operand)
 }
 
+value_fits(rule, [name, _]) if not name in rule.pattern_options
+
+value_fits(rule, [name, text]) if {
+	name in rule.pattern_options
+	matches_or_free(rule, "pattern", text)
+}
+
 matches_or_free(rule, name, _) if not rule[name]
 
 matches_or_free(rule, name, text) if matches(rule[name], text)
@@ -185,7 +198,19 @@ judged(rule, view) := operands | values if {
 		i >= first
 		not view.dynamic[i]
 	}
-	values := {[text, kind] | some [name, text] in view.values; kind := value_access(rule, name)}
+	values := {[text, kind] | some [name, text] in view.values; named(rule, name); kind := value_access(rule, name)}
+}
+
+# Whether an option's value is a path.
+named(rule, name) if {
+	not name in rule.texts
+	not name in rule.pattern_options
+}
+
+named(rule, name) if {
+	not name in rule.texts
+	name in rule.pattern_options
+	not rule.pattern
 }
 
 access(rule) := "write" if rule.operands == "write"
@@ -193,6 +218,8 @@ access(rule) := "write" if rule.operands == "write"
 access(rule) := "read" if rule.operands == "read"
 
 access(rule) := "enter" if rule.operands == "enter"
+
+access(rule) := "copy" if rule.operands == "copy"
 
 value_access(rule, name) := "write" if name in rule.writes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from .syntax import Part
 
 MAX_NESTING = 8
+_MAX_VALUE = 256
+# What make runs or looks up in a variable it inherits.
+_EXPANDED = re.compile(r"\$[({]")
 _WRITING = frozenset({">", ">>", ">|", "&>", "&>>", "<>", ">&"})
 _DIGITS = frozenset("0123456789-")
 _MOVING = frozenset({"cd", "pushd", "popd"})
@@ -304,7 +308,15 @@ class Judge:
         return all(place.is_inside(folder) for folder in value.text.split(":"))
 
     def _judge_assignment(self, assignment: Assignment, place: Place) -> list[Finding]:
-        findings = self._judge_variables((assignment.value,) if assignment.value else ())
+        value = assignment.value
+        findings = self._judge_variables((value,) if value else ())
+        plain = value is not None and not value.dynamic and not value.globbed
+        whole = f"{assignment.name}={value.text}" if value is not None and plain else ""
+        if len(whole) <= _MAX_VALUE and self._rules.valued.fullmatch(whole):
+            return findings
+        if value is not None and _EXPANDED.search(value.text):
+            reason = "The value may be expanded again, by make for one; write it without a dollar sign."
+            return [*findings, _review("variable.expanded", assignment.raw, reason, Risk.HIGH)]
         if self._rules.settable.fullmatch(assignment.name):
             reason = f"The variable {assignment.name!r} may be set."
             return [

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from .rules import Paths, RuleSet
 
 
-# What is done with a path; to enter a folder is to work in it.
-Use = Literal["read", "write", "enter"]
+# What is done with a path; to enter a folder is to work in it, and what becomes another may be a folder with all it
+# holds.
+Use = Literal["read", "write", "enter", "become"]
 _ENDING = re.compile(r"\*\.[^*?\[.]+")
 _WILDCARDS = re.compile(r"\[[^]]*\]|[*?]")
 _EVERYTHING = frozenset({"*", ".*", "**"})
@@ -39,6 +40,11 @@ class Locations:
         self._protected, self._critical = _Names(self._paths.protected), _Names(self._paths.critical)
         self._generated = _Names(self._paths.generated)
         self._holders = _Names(sorted(_holders(self._paths.secret)))
+        kept = [*self._paths.protected, *self._paths.critical]
+        self._kept_holders = _Names(sorted({*_parents(kept), *self._paths.generated}))
+        self._kept_samples = tuple(
+            {part.replace("*", "x") for name in kept for part in name.split("/") if part}
+        )
         # What a secret file may be called, to hold against a pattern for file names.
         names = [name.rsplit("/", 1)[-1] for name in self._paths.secret]
         folders = [part for name in _holders(self._paths.secret) for part in name.split("/")]
@@ -116,11 +122,22 @@ class Locations:
             what = "may name files that hold secrets; name the files you mean"
             return self._found(Decision.REVIEW, Risk.HIGH, "path.secret", path, what)
         if inside is None:
-            return self._outside(path, names, write=use == "write")
+            return self._outside(path, names, use)
         if use != "read" and (pattern := self._protected.find(parts)):
             what = "is protected; use the tool that owns it"
             return self._found(Decision.BLOCK, Risk.HIGH, "path.protected", path, what, pattern)
-        return self._writing(path, parts) if use == "write" else None
+        changes = use in {"write", "become"}
+        return (self._changing(path, parts, use, globbed) or self._writing(path, parts)) if changes else None
+
+    def _changing(self, path: str, parts: list[str], use: Use, globbed: bool) -> Finding | None:
+        """What may be protected, since the path is a folder or a pattern for names."""
+        if use == "become" and self._kept_holders.ends(parts):
+            what = "is a folder that may hold protected files; name the file you mean"
+            return self._found(Decision.REVIEW, Risk.HIGH, "path.protected", path, what)
+        if globbed and self._may_be_kept(parts):
+            what = "may name files that are protected; name the files you mean"
+            return self._found(Decision.REVIEW, Risk.HIGH, "path.protected", path, what)
+        return None
 
     def _writing(self, path: str, parts: list[str]) -> Finding | None:
         if not parts:
@@ -151,11 +168,13 @@ class Locations:
         normal = posixpath.normpath(path) if path else ""
         return None if normal == ".." or normal.startswith("../") else "" if normal == "." else normal
 
-    def _outside(self, path: str, normal: str, *, write: bool) -> Finding | None:
+    def _outside(self, path: str, normal: str, use: Use) -> Finding | None:
+        write = use in {"write", "become"}
         if normal.startswith("//"):
             normal = normal[1:]
         allowed = self._paths.writable if write else (*self._paths.readable, *self._paths.writable)
-        if any(fnmatchcase(normal, pattern) for pattern in allowed):
+        # Whoever moves a file out of the project takes it away.
+        if use != "become" and any(fnmatchcase(normal, pattern) for pattern in allowed):
             return None
         system = next(
             (place for place in self._paths.system if normal == place or normal.startswith(place + "/")), ""
@@ -172,6 +191,10 @@ class Locations:
         last = parts[-1] if parts else ""
         # "*.json" aims at an ending that most files have which are no secrets: only the rest of a name tells.
         return _may_name(last, self._endings if _ENDING.fullmatch(last) else self._samples)
+
+    def _may_be_kept(self, parts: list[str]) -> bool:
+        patterns = [part.casefold() for part in parts if _WILDCARDS.search(part)]
+        return any(fnmatchcase(name, pattern) for pattern in patterns for name in self._kept_samples)
 
     def _found(
         self, decision: Decision, risk: Risk, rule: str, path: str, what: str, pattern: str = ""
@@ -200,6 +223,12 @@ def _holders(patterns: list[str]) -> set[str]:
         for count in range(1, len(parts))
         if parts[0].startswith(".")
     }
+
+
+def _parents(patterns: list[str]) -> set[str]:
+    """The folders that patterns of several parts lie in."""
+    several = [pattern.split("/") for pattern in patterns if not pattern.startswith("/")]
+    return {"/".join(parts[:count]) for parts in several for count in range(1, len(parts))}
 
 
 def _linked(finding: Finding, path: str) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,7 +10,7 @@ from .locations import MAX_PATH
 from .options import Arguments, is_denied, sort_arguments
 from .rules import DECISIONS, RISKS
 from .syntax import Word
-from .verdict import Decision, Finding
+from .verdict import Decision, Finding, Risk
 
 # A pattern for names with less than this beside wildcards names nothing.
 _MIN_AIM = 2
@@ -80,6 +81,12 @@ def about(
     return None if best is None else words[best:]
 
 
+def read_arguments(rule: CommandRule, words: tuple[Word, ...]) -> Arguments:
+    """A command's words as the rule reads them."""
+    values = (*rule.values, *rule.writes, *rule.texts)
+    return sort_arguments(words, values, rule.style, rule.texts, rule.prefixes)
+
+
 def apply_rule(
     rule: CommandRule, command: Command, words: tuple[Word, ...], place: Place
 ) -> list[Finding] | None:
@@ -87,7 +94,7 @@ def apply_rule(
 
     Raises Mismatch when an approving rule's constraint does not hold.
     """
-    arguments = sort_arguments(words, (*rule.values, *rule.writes), rule.style)
+    arguments = read_arguments(rule, words)
     if not _holds(rule, command, arguments, place):
         return None
     own = Finding(DECISIONS[rule.decision], RISKS[rule.risk], rule.id, command.raw, rule.reason)
@@ -98,6 +105,10 @@ def apply_rule(
     if uncertain and not rule.dynamic:
         raise Mismatch(f"the argument {uncertain[0].raw[:80]!r} is only known when the shell runs")
     operands = arguments.operands
+    if len(operands) < rule.min_operands:
+        raise Mismatch(
+            f"{len(operands)} operands are fewer than the {rule.min_operands} that are known as safe"
+        )
     if rule.max_operands is not None and len(operands) > rule.max_operands:
         raise Mismatch(
             f"{len(operands)} operands are more than the {rule.max_operands} that are known as safe"
@@ -105,6 +116,8 @@ def apply_rule(
     patterns = 0 if any(name in rule.pattern_options for name in arguments.options) else rule.patterns
     _check_operands(rule.pattern, operands[:patterns])
     _check_operands(rule.operand, operands[patterns:])
+    given = [_as_word(value) for name, value in arguments.values if name in rule.pattern_options]
+    _check_operands(rule.pattern, given)
     return [own, *_judge_paths(rule, arguments, operands[patterns:], place)]
 
 
@@ -167,7 +180,9 @@ def _searches(rule: CommandRule, arguments: Arguments, place: Place) -> bool:
 
 
 def _check_options(rule: CommandRule, arguments: Arguments) -> None:
-    known = None if rule.allow is None else {*rule.allow, *rule.values, *rule.writes}
+    known = (
+        None if rule.allow is None else {*rule.allow, *rule.values, *rule.writes, *rule.texts, *rule.prefixes}
+    )
     for name in arguments.options:
         if known is not None and name not in known:
             raise Mismatch(f"the option {name!r} is not known as safe")
@@ -179,15 +194,42 @@ def _judge_paths(
     rule: CommandRule, arguments: Arguments, operands: list[Word], place: Place
 ) -> list[Finding]:
     judged: list[Finding | None] = []
-    if rule.operands != "any":
+    if rule.operands == "copy":
+        judged += judge_copy(operands, place)
+    elif rule.operands != "any":
         for word in operands:
             if not word.dynamic:
                 judged += _judge_text(word.text, word.globbed, rule.operands, place)
     for name, value in arguments.values:
-        text, globbed = (value.text, value.globbed) if isinstance(value, Word) else (value, False)
+        word = _as_word(value)
+        if name in rule.texts or (rule.pattern and name in rule.pattern_options):
+            continue
         if name in rule.writes or rule.operands != "any":
-            judged += _judge_text(text, globbed, "write" if name in rule.writes else "read", place)
+            judged += _judge_text(word.text, word.globbed, "write" if name in rule.writes else "read", place)
     return [finding for finding in judged if finding is not None]
+
+
+def judge_copy(operands: list[Word], place: Place) -> list[Finding | None]:
+    """Judge files that are copied or moved: what they are called, what they come to be called, and, since they may be
+    folders, what such a folder holds."""
+    *sources, target = operands or [Word("", "")]
+    judged: list[Finding | None] = [place.judge(target.text, "become", globbed=target.globbed)]
+    for source in sources:
+        name = posixpath.basename(source.text)
+        if name in {"", ".", ".."}:
+            reason = (
+                f"What {source.text[:80]!r} holds is not known by name; name the files or the folder itself."
+            )
+            judged.append(Finding(Decision.REVIEW, Risk.MEDIUM, "path.contents", source.text[:80], reason))
+        judged += _judge_text(source.text, source.globbed, "write", place)
+        judged.append(
+            place.judge(f"{target.text}/{name}", "become", globbed=source.globbed or target.globbed)
+        )
+    return judged
+
+
+def _as_word(value: Word | str) -> Word:
+    return value if isinstance(value, Word) else Word(value, value)
 
 
 def _judge_text(text: str, globbed: bool, use: Use, place: Place) -> list[Finding | None]:

@@ -23,8 +23,15 @@ class Arguments:
     uncertain: list[Word] = field(default_factory=list)
 
 
-def sort_arguments(words: Iterable[Word], values: Collection[str], style: Style) -> Arguments:
-    """Sort words; `values` are the options whose next word, if not attached, is their value."""
+def sort_arguments(
+    words: Iterable[Word],
+    values: Collection[str],
+    style: Style,
+    texts: Collection[str] = (),
+    prefixes: Collection[str] = (),
+) -> Arguments:
+    """Sort words; `values` are the options whose next word, if not attached, is their value; that of `texts` may be
+    known to the shell alone, as long as it is one word; that of `prefixes` is always attached."""
     sorted_ = Arguments()
     rest = list(words)
     position = 0
@@ -41,11 +48,14 @@ def sort_arguments(words: Iterable[Word], values: Collection[str], style: Style)
             sorted_.operands += rest[position:]
             sorted_.uncertain += [later for later in rest[position:] if later.dynamic]
             break
+        elif prefix := next((each for each in prefixes if text.startswith(each) and text != each), ""):
+            sorted_.options.append(prefix)
+            sorted_.values.append((prefix, text.removeprefix(prefix)))
         else:
             wanting = _take_option(text, values, style, sorted_)
             if wanting and position < len(rest):
                 sorted_.values.append((wanting, rest[position]))
-                if rest[position].dynamic:
+                if rest[position].dynamic and not (wanting in texts and rest[position].single):
                     sorted_.uncertain.append(rest[position])
                 position += 1
     return sorted_

@@ -21,7 +21,7 @@ SCHEMA = 1
 Id = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9.-]{1,63}$")]
 Sentence = Annotated[str, Meta(min_length=8, max_length=300, pattern=r"\.$")]
 Option = Annotated[str, Meta(pattern=r"^(-[^-\s=]|--?[A-Za-z0-9][\w.:-]*|[!(),+])$")]
-Access = Literal["any", "read", "write", "enter"]
+Access = Literal["any", "read", "write", "enter", "copy"]
 
 
 class RulesError(ValueError):
@@ -55,7 +55,8 @@ class CommandRule(_Data):
     """What is decided about a program, or about subcommands of it.
 
     An approving rule speaks only when every constraint holds: `allow` is a closed list of options, `deny` an
-    open one; operands (after `patterns` that are not paths) are judged as paths that are read, written or entered.
+    open one; operands (after `patterns` that are not paths) are judged as paths that are read, written or entered, or
+    as files of which the last gets the others' content or is the folder they come to.
     """
 
     id: Id
@@ -70,15 +71,20 @@ class CommandRule(_Data):
     # Options whose next word is their value, and options whose value is a path that is written.
     values: list[Option] = []
     writes: list[Option] = []
+    # Options whose value is a text for people: any one word, also one that only the shell knows.
+    texts: list[Option] = []
+    # Options whose value is attached without a sign, such as -Iinclude in the style "single".
+    prefixes: list[Option] = []
     # "gnu": -abc is three options; "single": -abc is one; "none": no word is an option.
     style: Literal["gnu", "single", "none"] = "gnu"
     operands: Access = "read"
     # The first `patterns` operands are no paths but match `pattern`; none of them are patterns when one of
-    # `pattern_options` is given. Every other operand matches `operand`.
+    # `pattern_options` is given, whose value matches `pattern` then. Every other operand matches `operand`.
     patterns: int = 0
     pattern: str = ""
     pattern_options: list[Option] = []
     operand: str = ""
+    min_operands: int = 0
     max_operands: int | None = None
     # Whether words only the shell knows may be operands, or at least patterns for file names that begin with a
     # wildcard: they may become names that look like options.
@@ -116,6 +122,8 @@ class Wrapper(_Data):
     folders: list[Option] = []
     # The program gets further arguments that nobody knows yet.
     appends: bool = False
+    # Options whose value stands for such an argument, wherever it occurs.
+    replaces: list[Option] = []
     decision: Literal["approve", "review", "block"] = "approve"
     reason: Sentence = "The wrapped command is judged by itself."
     risk: Literal["low", "medium", "high", "critical"] = "low"
@@ -177,6 +185,8 @@ class Variables(_Data):
     settable: list[str] = []
     # Settable when the value is folders of the project.
     folders: list[str] = []
+    # NAME=value as a whole: settable to this value.
+    valued: list[str] = []
     secret: list[str] = []
 
 
@@ -233,6 +243,7 @@ class RuleSet:
         )
         self.settable = _any_of([name for file in files for name in file.variables.settable])
         self.folder_variable = _any_of([name for file in files for name in file.variables.folders])
+        self.valued = _any_of([text for file in files for text in file.variables.valued])
         self.secret_variable = _any_of(
             [name for file in files for name in file.variables.secret], re.IGNORECASE
         )
@@ -332,8 +343,7 @@ def _check_cost(file: RuleFile) -> None:
         for text in (rule.operand, rule.pattern, rule.when.operand, rule.when.pattern)
     ]
     expressions += [(rule.id, rule.pattern) for rule in file.contents]
-    names = (*file.variables.settable, *file.variables.folders, *file.variables.secret)
-    expressions += [("variables", name) for name in names]
+    expressions += [("variables", name) for name in _names(file)]
     for name, text in expressions:
         if is_exponential(text):
             raise ValueError(
@@ -360,10 +370,16 @@ def _read_file(content: bytes) -> RuleFile:
             )
     for content_rule in file.contents:
         re.compile(content_rule.pattern)
-    for name in (*file.variables.settable, *file.variables.folders, *file.variables.secret):
+    for name in _names(file):
         re.compile(f"(?:{name})")
     _check_cost(file)
     return file
+
+
+def _names(file: RuleFile) -> list[str]:
+    """The expressions for variables."""
+    given = file.variables
+    return [*given.settable, *given.folders, *given.valued, *given.secret]
 
 
 def _ids(file: RuleFile) -> list[str]:

@@ -27,6 +27,9 @@ MAX_OPERATORS = 1000
 _BLANK = re.compile(rb"(?:[ \t\n]|\\\n)*")
 # Arithmetic over plain numbers; with names in it, it can run commands.
 _NUMBERS = re.compile(rb"\$\(\([0-9 +*/%()<>=&|!-]*\)\)")
+# A loop over so many words is judged for each of them, as long as a script has no more rounds than this in all.
+_MAX_VALUES = 10
+_MAX_ROUNDS = 40
 _SPLIT_WORD = re.compile(r"[^ \t\n]\\\n[^ \t\n]")
 _NESTING = frozenset(
     {
@@ -108,6 +111,8 @@ class _Reader:
     def __init__(self, source: bytes) -> None:
         self._source = source
         self._heredocs = 0
+        self._known: dict[str, Word] = {}
+        self._rounds = 0
         self.parts: list[Part] = []
         self._handlers: dict[str, Callable[[Node, int], None]] = {
             "function_definition": self._function,
@@ -160,7 +165,11 @@ class _Reader:
             self._list(node, depth, piped)
         elif node.type in _KINDS:
             with self._block(_KINDS[node.type]):
-                self._children(node, node.children, depth, piped)
+                values = self._loop_values(node)
+                self._children(
+                    node, [c for c in node.children if not values or c != node.children[-1]], depth, piped
+                )
+                self._rounds_of(node, values, depth, piped)
         elif node.type == "redirected_statement":
             # Redirections come first: they are made in the folder where the command begins. The parser gives those
             # of a list's last command to the whole list.
@@ -228,6 +237,31 @@ class _Reader:
         if variable is not None:
             self.parts.append(Assignment(self._text(node)[:80], self._text(variable), None))
 
+    def _loop_values(self, node: Node) -> list[Word]:
+        """The values of a loop's variable when they are plain in the text and nothing else there may set it."""
+        variable = node.child_by_field_name("variable") if node.type == "for_statement" else None
+        body = node.children[-1] if node.children else None
+        if variable is None or body is None or body.type != "do_group" or b"IFS" in self._source:
+            return []
+        name = self._text(variable)
+        meant = re.findall(rf"\$(?:{name}\b|\{{{name}\}})|(?<=\s)-{name}(?=\s)", self._text(body))
+        if len(meant) != len(re.findall(rf"\b{name}\b", self._text(body))):
+            return []
+        try:
+            words = [read_word(child, self._known) for child in node.children_by_field_name("value")]
+        except WordError:
+            return []
+        several = any(word.dynamic for word in words) or len(words) > _MAX_VALUES
+        return [] if several or self._rounds + len(words) > _MAX_ROUNDS else words
+
+    def _rounds_of(self, node: Node, values: list[Word], depth: int, piped: bool) -> None:
+        """The body of a loop once for each value of its variable."""
+        outer, self._rounds = self._known, self._rounds + len(values)
+        for value in values:
+            self._known = {**outer, self._text(node.child_by_field_name("variable")): value}  # type: ignore[arg-type]  # only loops with a variable have values
+            self.statement(node.children[-1], depth + 1, piped=piped)
+        self._known = outer
+
     def _command(self, node: Node, depth: int, piped: bool) -> None:
         name: Word | None = None
         arguments: list[Word] = []
@@ -260,7 +294,7 @@ class _Reader:
             text = self._text(node)
             return Word(text, text, dynamic=not re.fullmatch(r"[=!@%+,./:^\]-]+", text))
         try:
-            return read_word(node)
+            return read_word(node, self._known)
         except WordError as error:
             self.opaque(node, str(error))
             return Word(self._text(node), "", dynamic=True)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 class Word:
     """One word as the program would get it. `text` is its value unless `dynamic`: then only the shell knows.
 
-    `globbed` is true when unquoted `*`, `?` or `[` make it a pattern for file names.
+    `globbed` is true when unquoted `*`, `?` or `[` make it a pattern for file names; `single` when it is one word
+    whatever the shell puts in it.
     """
 
     raw: str
@@ -21,6 +22,7 @@ class Word:
     dynamic: bool = False
     globbed: bool = False
     variables: tuple[str, ...] = ()
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .syntax import Word
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tree_sitter import Node
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _PLAIN_EXPANSION = re.compile(rf"\$(?:({_NAME})|\{{({_NAME})\}})")
 _DEFAULT_EXPANSION = re.compile(rf"\$\{{({_NAME}):?[-+]")
 _UNQUOTED = frozenset({"word", "number", "variable_name", "file_descriptor", "extglob_pattern", "regex"})
-_STATUS = frozenset({"$?", "$#", "$$", "$!"})
+_STATUS = re.compile(r"\$[?#$!]|\$\{PIPESTATUS\[[0-9]+\]\}")
+# A value that a shell neither splits nor expands again, unless IFS is set.
+_WHOLE = re.compile(r"[A-Za-z0-9_./-]+")
 # What these stand for is known well enough to judge a path that begins with them.
 _KNOWN = {"HOME": "~", "PWD": "."}
 _ANSI_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -26,19 +31,25 @@ class WordError(ValueError):
 
 
 class _Builder:
-    def __init__(self) -> None:
+    def __init__(self, known: Mapping[str, Word]) -> None:
+        self.known = known
         self.text: list[str] = []
         self.dynamic = False
         self.globbed = False
+        self.quoted = False
+        # It may become several words, or none.
+        self.several = False
         self.variables: list[str] = []
 
 
-def read_word(node: Node) -> Word:
-    """The value of a word node; raises WordError. Substitutions in it are for the caller to find."""
-    builder = _Builder()
+def read_word(node: Node, known: Mapping[str, Word] = MappingProxyType({})) -> Word:
+    """The value of a word node; raises WordError. Substitutions in it are for the caller to find; `known` are values
+    of variables, as words."""
+    builder = _Builder(known)
     _add(node, builder)
-    raw = _source(node)
-    return Word(raw, "".join(builder.text), builder.dynamic, builder.globbed, tuple(builder.variables))
+    raw, single = _source(node), node.type == "string" and not builder.several
+    variables = tuple(builder.variables)
+    return Word(raw, "".join(builder.text), builder.dynamic, builder.globbed, variables, single)
 
 
 def _source(node: Node) -> str:
@@ -118,7 +129,9 @@ def _add_string(node: Node, builder: _Builder) -> None:
             continue
         begin = piece.start_byte - node.start_byte
         builder.text.append(_unescape_quoted(source[position:begin].decode()))
+        builder.quoted = True
         _add(piece, builder)
+        builder.quoted = False
         position = piece.end_byte - node.start_byte
     builder.text.append(_unescape_quoted(source[position:end].decode()))
 
@@ -136,7 +149,7 @@ def _add_ansi(source: str, builder: _Builder) -> None:
 
 
 def _add_expansion(source: str, builder: _Builder) -> None:
-    if source in _STATUS:
+    if _STATUS.fullmatch(source):
         builder.text.append("0")
         return
     plain = _PLAIN_EXPANSION.fullmatch(source)
@@ -144,6 +157,11 @@ def _add_expansion(source: str, builder: _Builder) -> None:
         name = plain.group(1) or plain.group(2)
         if name in _KNOWN:
             builder.text.append(_KNOWN[name])
+            return
+        value = builder.known.get(name)
+        if value is not None and (builder.quoted or (_WHOLE.fullmatch(value.text) and not value.globbed)):
+            builder.text.append(value.text)
+            builder.globbed = builder.globbed or value.globbed
             return
         builder.variables.append(name)
         builder.dynamic = True
@@ -154,6 +172,6 @@ def _add_expansion(source: str, builder: _Builder) -> None:
         builder.dynamic = True
         return
     if source in {"$@", "$*", "$0", "$-", "$_"} or re.fullmatch(r"\$\{?[0-9@*]\}?", source):
-        builder.dynamic = True
+        builder.dynamic = builder.several = True
         return
     raise WordError(f"holds the expansion {source[:80]!r}, which is not judged")

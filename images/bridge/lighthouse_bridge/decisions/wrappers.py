@@ -105,11 +105,26 @@ def _unwrap_command(wrapper: Wrapper, command: Command) -> Unwrapped:
     if position >= len(words):
         raise UnwrapError("it names no command to run")
     name, *rest = words[position:]
-    if wrapper.appends:
+    places = _read_placeholders(wrapper, words[:position])
+    if places:
+        name, *rest = [_UNKNOWN if any(p in word.text for p in places) else word for word in (name, *rest)]
+    elif wrapper.appends:
         rest += list_printed(command.source) or (_UNKNOWN,)
     raw = " ".join(word.raw for word in words[position:])
     inner = Command(raw, name, tuple(rest), command.piped, command.source)
     return Unwrapped(commands=(inner,), assignments=tuple(assignments), folder=folder)
+
+
+def _read_placeholders(wrapper: Wrapper, words: tuple[Word, ...]) -> list[str]:
+    """The texts that may stand for an argument nobody knows yet, such as {} after -I."""
+    found = []
+    for position, word in enumerate(words):
+        for option in wrapper.replaces:
+            if word.text == option:
+                found += [following.text for following in words[position + 1 : position + 2]]
+            elif word.text.startswith(option):
+                found.append(word.text.removeprefix(option))
+    return found
 
 
 def _unwrap_shell(wrapper: Wrapper, command: Command) -> Unwrapped:
