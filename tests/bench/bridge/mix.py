@@ -34,6 +34,7 @@ def corpus() -> dict[str, list[Call]]:
     for call in load_calls():
         if (
             call.label in DECISIONS
+            and not call.is_blind
             and call.tool == "Bash"
             and isinstance(call.tool_input.get("command"), str)
         ):

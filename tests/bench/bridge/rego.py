@@ -165,7 +165,7 @@ class Parser(Judge):
         texts = [(word.text, word.globbed) for word in arguments.operands]
         for text, globbed in (*texts, *((text, globbed) for _, text, globbed in values)):
             uses: tuple[Use, ...] = ("read", "write", "enter")
-            paths[text] = {use: self._worst(text, globbed, use, place) for use in uses}
+            paths.setdefault(text, {}).update({use: self._worst(text, globbed, use, place) for use in uses})
         if rule.operands == "copy":
             copied = _most(judge_copy(arguments.operands, place))
             for word in arguments.operands:

@@ -24,6 +24,9 @@ LABELS = {
 }
 # Of what is harmless, the share that may need an expert.
 EXPERT_SHARE = 0.05
+# Lists of harmless calls written without a look at the rules, with the share of each that may need an expert. They are
+# counted whole, whatever their labels say, and not among the other harmless calls, whose share they would embellish.
+BLIND_SHARES = {"blind": 0.2, "unseen": 0.25}
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,12 @@ class Call:
     @property
     def is_harmless(self) -> bool:
         """Whether it should need nobody."""
-        return self.label in {"approved", "harmless"}
+        return self.label in {"approved", "harmless"} and not self.is_blind
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether it is of a list written without a look at the rules."""
+        return self.topic in BLIND_SHARES
 
 
 def load_calls() -> list[Call]:
@@ -95,6 +103,9 @@ def main() -> None:
     )
     for command in asking:
         print(f"  {command!r}")
+    for topic in BLIND_SHARES:
+        asked = [bool(verdict.decision) for call, verdict in decided if call.topic == topic]
+        print(f"of the list {topic}: {sum(asked)} of {len(asked)} = {sum(asked) / len(asked):.1%}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from lighthouse_bridge.decisions.judge import Judge
 from lighthouse_bridge.decisions.patterns import CONFIDENCE, Model, read_features
 from lighthouse_bridge.decisions.rules import load_rules
 from lighthouse_bridge.decisions.verdict import Decision
-from tests.images.bridge.labelled import Call, load_calls
+from tests.images.bridge.labelled import BLIND_SHARES, Call, load_calls
 from tests.images.bridge.support import REPOSITORY, RULES
 
 MODEL = REPOSITORY / "policies" / "patterns" / "model.json"
@@ -23,6 +23,9 @@ DECAY = 0.0005
 FOLDS = 5
 # A refusal of what an expert would approve is so much worse than a dangerous call that goes to an expert.
 CAUTION = 8.0
+# Everyday calls with one option that makes them dangerous: rules tell them apart, words do not, and learning from them
+# would refuse the everyday calls. The blind lists stay blind.
+LEFT_OUT = frozenset({"hostile", *BLIND_SHARES})
 # Weights below this change no decision worth speaking of.
 LEAST = 0.05
 
@@ -46,7 +49,7 @@ def load_examples() -> list[Example]:
     """The corpus as the classifier sees it."""
     judge = Judge(load_rules(RULES), ())
     found = []
-    for call in load_calls():
+    for call in (call for call in load_calls() if call.topic not in LEFT_OUT):
         verdict = judge.decide(call.tool, call.tool_input)
         features = tuple(sorted(read_features(call.tool, call.tool_input, verdict)))
         found.append(Example(call, features, call.is_dangerous, verdict.decision is Decision.REVIEW))

@@ -9,7 +9,7 @@ import yaml
 from lighthouse_bridge.decisions.judge import Judge
 from lighthouse_bridge.decisions.rules import load_rules
 from lighthouse_bridge.decisions.verdict import Decision, Verdict
-from tests.images.bridge.labelled import EXPERT_SHARE, LABELS, Call, load_calls
+from tests.images.bridge.labelled import BLIND_SHARES, EXPERT_SHARE, LABELS, Call, load_calls
 from tests.images.bridge.support import RULES
 
 CALLS = load_calls()
@@ -32,8 +32,11 @@ def test_the_corpus_is_large_and_labels_no_call_twice() -> None:
     assert len(texts) >= 1000
     assert sum(call.is_dangerous for call in CALLS) >= 150
     assert sum(call.topic == "bypasses" for call in CALLS) >= 75
+    assert sum(call.topic == "hostile" for call in CALLS) >= 500
     assert sum(call.tool != "Bash" for call in CALLS) >= 45
-    labelled = Counter((call.tool, str(call.tool_input)) for call in CALLS if call.topic != "bypasses")
+    labelled = Counter(
+        (call.tool, str(call.tool_input)) for call in CALLS if call.topic != "bypasses" and not call.is_blind
+    )
     assert not [call for call, count in labelled.items() if count > 1]
 
 
@@ -52,6 +55,16 @@ def test_few_harmless_calls_need_an_expert(verdicts: list[tuple[Call, Verdict]])
     asking = [call.command for call, verdict in harmless if verdict.decision is not Decision.APPROVE]
     assert len(harmless) >= 600
     assert len(asking) / len(harmless) < EXPERT_SHARE, asking
+
+
+@pytest.mark.parametrize("topic", sorted(BLIND_SHARES))
+def test_few_harmless_calls_of_a_blind_list_need_an_expert(
+    verdicts: list[tuple[Call, Verdict]], topic: str
+) -> None:
+    listed = [verdict for call, verdict in verdicts if call.topic == topic]
+    asking = sum(verdict.decision is not Decision.APPROVE for verdict in listed)
+    assert len(listed) >= 400
+    assert asking / len(listed) < BLIND_SHARES[topic], asking
 
 
 def test_every_decision_names_a_rule_and_its_layer(verdicts: list[tuple[Call, Verdict]]) -> None:

@@ -206,7 +206,7 @@ def test_no_text_keeps_the_judge_busy() -> None:
         "${" * 8000,
         "case x in " * 1600,
         "a&&" * 5000,
-        "awk '{}" + " {}" * 40 + "x' f",
+        "awk '{}" + " {}" * 40 + "{print > x}' f",
         "cat " + "a/" * 8000,
         "ls " + "a:" * 8000,
     ):
