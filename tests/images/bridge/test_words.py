@@ -22,11 +22,11 @@ def arguments(script: str) -> list[list[Word]]:
 def test_a_loop_over_plain_words_is_judged_for_each_of_them() -> None:
     found = arguments('for f in a src/*.py; do cat "$f" "x/${f}.bak" $f; done')
     assert [[word.text for word in words] for words in found] == [
-        ["a", "x/a.bak", "a"],
+        ["a", "x/a.bak", ""],
         ["src/*.py", "x/src/*.py.bak", ""],
     ]
     assert [[word.dynamic for word in words] for words in found] == [
-        [False, False, False],
+        [False, False, True],
         [False, False, True],
     ]
     assert found[1][0].globbed
@@ -41,7 +41,8 @@ def test_a_loop_over_plain_words_is_judged_for_each_of_them() -> None:
         'for f in a; do : ${f:=b}; cat "$f"; done',
         'for f in a; do :; done; cat "$f"',
         'for f in $x; do cat "$f"; done',
-        'IFS=a; for f in xay; do cat "$f"; done',
+        "IFS=a; for f in xay; do cat $f; done",
+        """eval "I""FS=x"; for f in axid_rsa; do cat $f; done""",
         "for f in " + " ".join("abcdefghijk") + '; do cat "$f"; done',
         'for x in a b c d e f; do for y in a b c d e f; do for z in a b c; do cat "$z"; done; done; done',
     ],

@@ -244,6 +244,7 @@ class _Names:
         self._plain: dict[str, str] = {}
         self._wild: list[str] = []
         self._long: list[tuple[list[str], str]] = []
+        self._wild_long = {pattern for pattern in patterns if _WILDCARDS.search(pattern)}
         for pattern in patterns:
             if "/" in pattern:
                 self._long.append((pattern.split("/"), pattern))
@@ -270,9 +271,10 @@ class _Names:
             first = wanted[0] == ""
             names = wanted[1:] if first else wanted
             last = 0 if first else len(folded) - len(names)
+            plain = pattern not in self._wild_long
             for start in range(last + 1):
                 row = folded[start : start + len(names)]
-                if len(row) == len(names) and all(map(fnmatchcase, row, names)):
+                if row == names if plain else len(row) == len(names) and all(map(fnmatchcase, row, names)):
                     return pattern
         return ""
 

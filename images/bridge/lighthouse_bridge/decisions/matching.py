@@ -74,7 +74,10 @@ def about(
     if not rule.subcommands:
         return command.arguments
     best = None
+    first = leading[0] if leading else "-"
     for subcommand in rule.subcommands:
+        if not subcommand.startswith(first):
+            continue
         wanted = subcommand.split(" ")
         if leading[: len(wanted)] == wanted:
             best = max(best or 0, len(wanted))
@@ -83,7 +86,7 @@ def about(
 
 def read_arguments(rule: CommandRule, words: tuple[Word, ...]) -> Arguments:
     """A command's words as the rule reads them."""
-    values = (*rule.values, *rule.writes, *rule.texts)
+    values = (*rule.values, *rule.writes, *rule.texts) if rule.writes or rule.texts else rule.values
     return sort_arguments(words, values, rule.style, rule.texts, rule.prefixes)
 
 
@@ -116,8 +119,9 @@ def apply_rule(
     patterns = 0 if any(name in rule.pattern_options for name in arguments.options) else rule.patterns
     _check_operands(rule.pattern, operands[:patterns])
     _check_operands(rule.operand, operands[patterns:])
-    given = [_as_word(value) for name, value in arguments.values if name in rule.pattern_options]
-    _check_operands(rule.pattern, given)
+    if rule.pattern and rule.pattern_options:
+        given = [_as_word(value) for name, value in arguments.values if name in rule.pattern_options]
+        _check_operands(rule.pattern, given)
     return [own, *_judge_paths(rule, arguments, operands[patterns:], place)]
 
 
@@ -180,11 +184,9 @@ def _searches(rule: CommandRule, arguments: Arguments, place: Place) -> bool:
 
 
 def _check_options(rule: CommandRule, arguments: Arguments) -> None:
-    known = (
-        None if rule.allow is None else {*rule.allow, *rule.values, *rule.writes, *rule.texts, *rule.prefixes}
-    )
+    known = () if rule.allow is None else (rule.allow, rule.values, rule.writes, rule.texts, rule.prefixes)
     for name in arguments.options:
-        if known is not None and name not in known:
+        if known and not any(name in names for names in known):
             raise Mismatch(f"the option {name!r} is not known as safe")
         if is_denied(name, rule.deny, rule.style):
             raise Mismatch(f"the option {name!r} needs review")

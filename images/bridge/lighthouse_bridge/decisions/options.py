@@ -48,7 +48,7 @@ def sort_arguments(
             sorted_.operands += rest[position:]
             sorted_.uncertain += [later for later in rest[position:] if later.dynamic]
             break
-        elif prefix := next((each for each in prefixes if text.startswith(each) and text != each), ""):
+        elif prefixes and (prefix := next((p for p in prefixes if text.startswith(p) and text != p), "")):
             sorted_.options.append(prefix)
             sorted_.values.append((prefix, text.removeprefix(prefix)))
         else:

@@ -241,7 +241,7 @@ class _Reader:
         """The values of a loop's variable when they are plain in the text and nothing else there may set it."""
         variable = node.child_by_field_name("variable") if node.type == "for_statement" else None
         body = node.children[-1] if node.children else None
-        if variable is None or body is None or body.type != "do_group" or b"IFS" in self._source:
+        if variable is None or body is None or body.type != "do_group":
             return []
         name = self._text(variable)
         meant = re.findall(rf"\$(?:{name}\b|\{{{name}\}})|(?<=\s)-{name}(?=\s)", self._text(body))

@@ -18,8 +18,6 @@ _PLAIN_EXPANSION = re.compile(rf"\$(?:({_NAME})|\{{({_NAME})\}})")
 _DEFAULT_EXPANSION = re.compile(rf"\$\{{({_NAME}):?[-+]")
 _UNQUOTED = frozenset({"word", "number", "variable_name", "file_descriptor", "extglob_pattern", "regex"})
 _STATUS = re.compile(r"\$[?#$!]|\$\{PIPESTATUS\[[0-9]+\]\}")
-# A value that a shell neither splits nor expands again, unless IFS is set.
-_WHOLE = re.compile(r"[A-Za-z0-9_./-]+")
 # What these stand for is known well enough to judge a path that begins with them.
 _KNOWN = {"HOME": "~", "PWD": "."}
 _ANSI_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -31,6 +29,8 @@ class WordError(ValueError):
 
 
 class _Builder:
+    __slots__ = ("dynamic", "globbed", "known", "quoted", "several", "text", "variables")
+
     def __init__(self, known: Mapping[str, Word]) -> None:
         self.known = known
         self.text: list[str] = []
@@ -159,7 +159,8 @@ def _add_expansion(source: str, builder: _Builder) -> None:
             builder.text.append(_KNOWN[name])
             return
         value = builder.known.get(name)
-        if value is not None and (builder.quoted or (_WHOLE.fullmatch(value.text) and not value.globbed)):
+        # Without quotes the shell would split it, by an IFS that any call before may have set.
+        if value is not None and builder.quoted:
             builder.text.append(value.text)
             builder.globbed = builder.globbed or value.globbed
             return
