@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 
     from .syntax import Word
 
+_OPTION = re.compile(r"--?[A-Za-z]")
 Style = Literal["gnu", "single", "none"]
 
 
@@ -57,6 +59,9 @@ def sort_arguments(
                 sorted_.values.append((wanting, rest[position]))
                 if rest[position].dynamic and not (wanting in texts and rest[position].single):
                     sorted_.uncertain.append(rest[position])
+                # Where a value may be left out, a program takes this for another option.
+                if style == "gnu" and wanting not in texts and _OPTION.match(rest[position].text):
+                    _take_option(rest[position].text, (), style, sorted_)
                 position += 1
     return sorted_
 
