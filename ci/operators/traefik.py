@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from ci.cluster import lifecycle
 from ci.images import Image, program_image
 from ci.local import put_on_nodes
 from ci.operators.install import apply_documents, ready
@@ -44,5 +45,8 @@ def _documents(image: Image) -> list[Manifest]:
     text = (ROOT / "ci" / "operators" / "traefik.yaml").read_text()
     documents: list[Manifest] = list(yaml.safe_load_all(text))
     (deployment,) = [item for item in documents if item["kind"] == "Deployment"]
-    deployment["spec"]["template"]["spec"]["containers"][0]["image"] = image.reference
+    pod = deployment["spec"]["template"]["spec"]
+    pod["containers"][0]["image"] = image.reference
+    # A node without it takes no traffic, so that clients' addresses are kept: it is on the one that tests ask.
+    pod["nodeSelector"] = {"kubernetes.io/hostname": lifecycle.current()[0].name}
     return documents

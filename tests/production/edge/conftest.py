@@ -35,6 +35,10 @@ BRIDGES = 2
 # The least that the chart takes: a bridge may think for thirty.
 ANSWER_SECONDS = 35
 CERTIFICATE = "lighthouse-example-com"
+BRIDGE, CLIENT = f"{RELEASE}-bridge-tls", f"{RELEASE}-edge-client-tls"
+MADE = (BRIDGE, CLIENT, f"{RELEASE}-edge-tls")
+"""What cert-manager makes: the bridges' certificate, that by which bridges know the edge, and the edge's own."""
+MOUNTED = "/etc/lighthouse/tls"
 # Traefik wants the ports on which its entry points listen.
 GATEWAY: dict[str, Any] = {"kind": "gateway", "gateway": {"ports": {"http": 8000, "https": 8443}}}
 KINDS: dict[str, dict[str, Any]] = {
@@ -98,9 +102,27 @@ class Release:
         path.write_text(json.dumps(merge(usual, values)))
         local = local_values([self.images[name] for name in image_builds.PRODUCT])
         install(self.cluster, RELEASE, NAMESPACE, [*local, "--values", str(path)], timeout="10m")
+        self._settle()
         shown = values["edge"]["tls"].get("existingSecret", f"{RELEASE}-edge-tls")
         eventually(lambda: self._is_there(shown), 90, f"the Secret {shown}")
         self.outside.authority.write_bytes(self.secret(shown)["ca.crt"])
+
+    def _settle(self) -> None:
+        """Wait until bridges have the certificates of who makes them now: till then edge and bridges do not know
+        each other, and what was served before says nothing."""
+        maker = self.values.get("global", {}).get("certificates", {}).get("maker")
+        if maker == "cert-manager":
+            for name in MADE:
+                words = ["wait", "--for=condition=Ready", f"certificate/{name}", "-n", NAMESPACE]
+                self.cluster.kubectl(*words, "--timeout=120s")
+        if maker:
+            eventually(self.has_mounted, 180, "the certificates in bridges")
+
+    def has_mounted(self) -> bool:
+        """Whether every bridge has the certificate that is in its Secret."""
+        wanted = self.secret(BRIDGE)["tls.crt"].decode().strip()
+        script = f"print(open('{MOUNTED}/tls.crt').read())"
+        return all(bridge.python(script).strip() == wanted for bridge in self.bridges())
 
     def _is_there(self, secret: str) -> bool:
         return bool(self.cluster.kubectl("get", "secret", secret, "-n", NAMESPACE, "--ignore-not-found"))

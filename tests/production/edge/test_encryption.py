@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ci.settings import NAMESPACE, RELEASE
+from ci.settings import NAMESPACE
 from tests.images.certificates import new_authority
 from tests.live.support import eventually
 from tests.production.certificates.programs import TRY
+from tests.production.edge.conftest import CLIENT, MADE, MOUNTED
 from tests.production.edge.load import CLIENTS, Load
 from tests.production.renewals import renew
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.live
 
-CLIENT = f"{RELEASE}-edge-client-tls"
-MOUNTED = "/etc/lighthouse/tls"
 # For so long a bridge tells clients of its former certificate to connect anew.
 TELLING_SECONDS = 35
 
@@ -65,24 +64,15 @@ def test_the_edge_believes_no_other_authority(edge: Release, outside: Outside) -
 def test_renewed_certificates_lose_no_request(edge: Release, outside: Outside, report: Report) -> None:
     if edge.values["global"]["certificates"]["maker"] != "cert-manager":
         pytest.skip("nothing renews the chart's own certificates by itself")
-    bridge_secret = f"{RELEASE}-bridge-tls"
     before = outside.serial()
-
-    def mounted() -> bool:
-        renewed = edge.secret(bridge_secret)["tls.crt"].decode().strip()
-        return all(
-            bridge.python(f"print(open('{MOUNTED}/tls.crt').read())").strip() == renewed
-            for bridge in edge.bridges()
-        )
-
     with Load(outside, edge.key("operator")) as load:
         eventually(lambda: load.answered > 10 * CLIENTS, 60, "requests before the renewal")
         begin = time.monotonic()
-        for name in (CLIENT, bridge_secret, f"{RELEASE}-edge-tls"):
+        for name in MADE:
             renew(edge.cluster, NAMESPACE, name)
         eventually(lambda: outside.serial() != before, 60, "the renewed certificate of the edge")
         shown = time.monotonic() - begin
-        eventually(mounted, 180, "the renewed certificate in bridges")
+        eventually(edge.has_mounted, 180, "the renewed certificate in bridges")
         time.sleep(TELLING_SECONDS)
     report.row("Edge shows its renewed certificate", f"after {shown:.0f} s")
     report.row(
