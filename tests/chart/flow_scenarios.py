@@ -82,6 +82,7 @@ class Scenario:
             "networkPolicies.database.ports": (5432,),
             "networkPolicies.redis.ports": (6380,),
             "networkPolicies.policyServer.ports": (8181,),
+            "networkPolicies.collector.ports": (4318,),
         }
 
     def value(self, name: str) -> Any:
@@ -109,11 +110,13 @@ EXTERNAL: dict[str, Any] = {
         "database": {"host": "postgres.data", **SECRETS},
         "redis": {"host": "redis.data", **SECRETS},
         "rego": {"url": "https://opa.policies:8181/v1/data/lighthouse/decisions", **SECRETS},
+        "traces": {"url": "http://collector.traces:4318/v1/traces"},
     },
     "networkPolicies": {
         "database": {"peers": [named("data", app="postgres")], "ports": [5432]},
         "redis": {"peers": [named("data", app="redis")], "ports": [6380]},
         "policyServer": {"peers": [named("policies", app="opa")]},
+        "collector": {"peers": [named("traces", app="collector")]},
     },
 }
 PEERS = {"clients": ["builders", "ci/hook"], "monitoring": ["monitoring/prometheus"]}
@@ -127,6 +130,7 @@ REST = [
     "ci/*",
     "data/*",
     "policies/*",
+    "traces/*",
     "cnpg-system/*",
     "s3/*",
     "kube-system/*",
@@ -182,7 +186,19 @@ SCENARIOS = {
     ),
     "bridges on PostgreSQL, Redis and OPA": Scenario(
         EXTERNAL,
-        {"database": ["data/postgres"], "redis": ["data/redis"], "policy-server": ["policies/opa"]},
+        {
+            "database": ["data/postgres"],
+            "redis": ["data/redis"],
+            "policy-server": ["policies/opa"],
+            "collector": ["traces/collector"],
+        },
+    ),
+    "one bridge with traces": Scenario(
+        {
+            "bridge": {"traces": EXTERNAL["bridge"]["traces"]},
+            "networkPolicies": {"collector": EXTERNAL["networkPolicies"]["collector"]},
+        },
+        {"collector": ["traces/collector"]},
     ),
     "one bridge with OPA": Scenario(
         {
@@ -264,6 +280,9 @@ def surroundings(scenario: Scenario) -> Environment:
         workload("data/postgres", {"app": "postgres"}, Port(5432, "TCP", "sql"), Port(5433, "TCP", "other")),
         workload("data/redis", {"app": "redis"}, Port(6380, "TCP", "redis"), Port(16379, "TCP", "bus")),
         workload("policies/opa", {"app": "opa"}, Port(8181, "TCP", "https"), Port(8282, "TCP", "metrics")),
+        workload(
+            "traces/collector", {"app": "collector"}, Port(4318, "TCP", "otlp"), Port(4317, "TCP", "grpc")
+        ),
         workload("ci/other", EVERY_CAPABILITY),
         workload("cnpg-system/operator", {"app.kubernetes.io/name": "cloudnative-pg"}),
         workload("s3/server", {"app": "s3"}, Port(7070, "TCP", "https")),

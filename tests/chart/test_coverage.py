@@ -75,6 +75,7 @@ ADMITTED: tuple[dict[str, Any], ...] = (
         }
     },
     {"bridge": {"rules": {"existingConfigMap": "rules"}, "rego": {"existingConfigMap": "policies"}}},
+    {"bridge": {"traces": {"url": "http://collector:4318/v1/traces"}}},
     {"networkPolicies": {"denyReleaseNamespace": False}},
     {
         "istio": {"enabled": True},
@@ -220,6 +221,7 @@ REFUSED: tuple[dict[str, Any], ...] = (
     {"bridge": {"redis": {"host": "redis"}}},
     {"bridge": {"database": {"host": "postgres"}}},
     {"bridge": {"rego": {"url": "https://opa/v1/data/lighthouse/decisions"}}},
+    {"bridge": {"traces": {"existingTlsSecret": "authority"}}},
     {
         "bridge": {
             "rego": {"url": "https://opa/v1/data/lighthouse/decisions", "existingConfigMap": "policies"}
@@ -248,7 +250,7 @@ OUT_OF_REACH = {
     r"if \$expert \(": "an expert that is null is gone before templates see it",
     r"if ne \$level": "NOTES.txt asks a cluster for the namespace, and no cluster is there",
     r'if (or \()?\(?not \(hasKey \$(found|authority) "tls\.key"': "the certificate that a cluster has, and no cluster is there",
-    r"with \.Values\.(rego|certificates|pooler\.image) \(does not hold\)": "a map of values is never empty",
+    r"with \.Values\.(rego|traces|certificates|pooler\.image) \(does not hold\)": "a map of values is never empty",
     r"if not \(semverCompare": "Helm itself refuses such a cluster before any template",
 }
 """Branches that no render of the chart alone can come through, as patterns, and why."""

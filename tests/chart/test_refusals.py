@@ -97,6 +97,10 @@ SECRETS = {"existingSecret": "login", "existingTlsSecret": "authority"}
             'bridge.rego.existingConfigMap is "c"; policies are asked in one place, so keep one.',
         ),
         (
+            {"bridge": {"traces": {"url": "http://collector:4318/v1/traces", "existingSecret": "t"}}},
+            'bridge.traces.existingSecret is "t" but bridge.traces.url is "http://collector:4318/v1/traces"; write',
+        ),
+        (
             {"agents": {"fuse": {"cacheMiB": 1640}}},
             "agents.fuse.resources.limits.ephemeral-storage is 2Gi but must be at least 2050Mi",
         ),

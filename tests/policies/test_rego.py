@@ -24,7 +24,7 @@ from lighthouse_bridge.decisions.rules import RulesError, load_rules
 from lighthouse_bridge.decisions.verdict import Decision, Verdict
 from lighthouse_bridge.environment import SettingsError
 from lighthouse_bridge.rego import Engine, InProcess, Server
-from lighthouse_bridge.rego_settings import PolicyServer
+from lighthouse_bridge.remote import Remote
 from lighthouse_bridge.rulebook import Sources
 from lighthouse_bridge.settings import read_settings
 from tests.images.bridge.labelled import load_calls
@@ -159,7 +159,7 @@ def test_a_server_that_does_not_answer_rightly_or_in_time_denies(
 ) -> None:
     server.reply = (status, body, seconds)  # type: ignore[attr-defined]  # for Answering
     address = f"127.0.0.1:{server.server_address[1]}"
-    decider = loaded(rego_server=PolicyServer(url=f"http://{address}{DOCUMENT}"))
+    decider = loaded(rego_server=Remote(url=f"http://{address}{DOCUMENT}"))
     started = time.monotonic()
     verdict = decide(decider, "Bash", {"command": "ls"})
     assert (verdict.decision, verdict.rule) == (Decision.BLOCK, "rego.failed")
@@ -171,7 +171,7 @@ def test_a_server_that_does_not_answer_rightly_or_in_time_denies(
 
 
 def test_a_server_that_is_away_is_left_alone_after_five_failures_and_all_is_denied() -> None:
-    decider = loaded(rego_server=PolicyServer(url=f"http://127.0.0.1:{free_port()}{DOCUMENT}"))
+    decider = loaded(rego_server=Remote(url=f"http://127.0.0.1:{free_port()}{DOCUMENT}"))
     verdicts = [decide(decider, "Bash", {"command": f"ls {n}"}) for n in range(6)]
     assert {verdict.rule for verdict in verdicts} == {"rego.failed"}
     assert "rest for a while" in verdicts[-1].reason
@@ -200,7 +200,7 @@ def test_both_engines_agree_on_every_call() -> None:
     calls = [(tool, tool_input) for tool, tool_input, _ in EXAMPLES]
     calls += [(call.tool, call.tool_input) for call in load_calls()]
     with serving(str(POLICIES)) as url:
-        here, there = InProcess(POLICIES), Server(PolicyServer(url=url))
+        here, there = InProcess(POLICIES), Server(Remote(url=url))
         answers = [(ask(here, *call), ask(there, *call), call) for call in calls]
     assert not [found for found in answers if found[0] != found[1]]
     assert {rule for found, _, _ in answers for rule, _ in found} == {
@@ -221,7 +221,7 @@ allow if input.identity == "a-token-of-the-bridge"
 class Guarded(NamedTuple):
     """An OPA server with TLS that admits one token, and the folder with what proves both sides."""
 
-    server: PolicyServer
+    server: Remote
     folder: Path
 
 
@@ -242,7 +242,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     flags = ["--authentication=token", "--authorization=basic"]
     flags += [f"--tls-cert-file={folder}/tls.crt", f"--tls-private-key-file={folder}/tls.key"]
     with serving(*flags, str(POLICIES), str(folder / "authz.rego"), scheme="https") as url:
-        server = PolicyServer(url=url, token_file=folder / "token", ca_file=folder / "ca.crt")
+        server = Remote(url=url, token_file=folder / "token", ca_file=folder / "ca.crt")
         yield Guarded(server, folder)
 
 

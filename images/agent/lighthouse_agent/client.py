@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -62,7 +62,8 @@ class BridgeClient:
 
     Opens a session at the first call that needs one, and a new one once when the bridge answers 401.
     `timeout`, in seconds, bounds each wait for the bridge and the reading of an answer. Calls raise
-    KeyFileError or a BridgeError. Redirects are not followed: a token goes to one host only.
+    KeyFileError or a BridgeError. `headers` go with every request. Redirects are not followed: a token goes to
+    one host only.
     """
 
     def __init__(
@@ -72,11 +73,13 @@ class BridgeClient:
         timeout: float = 10.0,
         tokens: Tokens | None = None,
         observe: Callable[[str, float], None] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self._settings = settings
         self._timeout = timeout
         self._tokens = tokens if tokens is not None else MemoryTokens()
         self._observe = observe
+        self._headers = dict(headers or {})
         self._pool = BridgePool(settings.tls_dir, retries=False)
         self._secrets: tuple[str, ...] = ()
 
@@ -216,7 +219,11 @@ class BridgeClient:
             return self._pool.request(
                 "GET",
                 self._settings.url + path,
-                headers={"User-Agent": "lighthouse-agent", "Authorization": f"Bearer {secret}"},
+                headers={
+                    **self._headers,
+                    "User-Agent": "lighthouse-agent",
+                    "Authorization": f"Bearer {secret}",
+                },
                 preload_content=False,
                 decode_content=False,
                 redirect=False,
@@ -275,7 +282,7 @@ class BridgeClient:
         content_type: str = "application/json",
     ) -> tuple[int, bytes]:
         """One exchange: status and the whole body, bounded in time and size."""
-        headers = {"Accept": accept, "User-Agent": "lighthouse-agent"}
+        headers = {**self._headers, "Accept": accept, "User-Agent": "lighthouse-agent"}
         if body is not None:
             headers["Content-Type"] = content_type
         if secret is not None:

@@ -13,6 +13,8 @@ from typing import NoReturn
 
 ALLOW, BAD_INPUT, BLOCK = 0, 1, 2
 
+_OUTCOMES = {ALLOW: "allowed", BAD_INPUT: "not a call", BLOCK: "blocked"}
+
 # Callers allow 5 s and may take a hook they had to kill for consent, so the answer comes before that.
 LIMIT_SECONDS = 4.5
 
@@ -27,11 +29,12 @@ def main() -> NoReturn:
         signal.signal(number, _stopped)
     try:
         # Imported here so that a broken installation and a slow disk end in a block as well.
-        from lighthouse_agent import judgement  # noqa: PLC0415 - imported within the time limit
+        from lighthouse_agent import judgement, tracing  # noqa: PLC0415 - imported within the time limit
 
         code, sentence, event = BLOCK, "", ""
+        trace = tracing.begin(os.environ)
         try:
-            event = judgement.judge(sys.stdin.buffer, os.environ, timeout=LIMIT_SECONDS)
+            event = judgement.judge(sys.stdin.buffer, os.environ, timeout=LIMIT_SECONDS, trace=trace)
             code = ALLOW
         except judgement.BadInputError as error:
             code, sentence = BAD_INPUT, f"Lighthouse cannot read the tool call: {error}"
@@ -39,6 +42,10 @@ def main() -> NoReturn:
             sentence, event = str(error), error.event
         if event and os.environ.get("LIGHTHOUSE_HOOK_OUTPUT") == "json":
             _print_decision(event, sentence or None)
+        # The verdict is there: what is left has a limit of its own and changes nothing about it.
+        watchdog.cancel()
+        unsent = tracing.end(trace, os.environ, _OUTCOMES[code])
+        sentence = sentence or unsent
     except BaseException as error:  # an unforeseen fault must block, not let the call through
         _leave(BLOCK, _unjudged(f"the hook failed with {type(error).__name__}; report this fault"))
     _leave(code, sentence)

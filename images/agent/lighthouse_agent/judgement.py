@@ -13,6 +13,7 @@ from lighthouse_agent.dialects import EVENTS, UntranslatableError, project_root,
 from lighthouse_agent.errors import AgentError, SettingsError, one_line
 from lighthouse_agent.settings import DEFAULT_KEY_FILE, BridgeSettings, agent_id, bridge_tls_dir, bridge_url
 from lighthouse_agent.tokens import FileTokens, MemoryTokens, private_folder
+from lighthouse_agent.tracing import Trace
 
 MAX_INPUT_BYTES = 1024 * 1024
 
@@ -37,7 +38,7 @@ class ToolCall(msgspec.Struct, frozen=True):
     agent_id: str
 
 
-def judge(source: BinaryIO, env: Mapping[str, str], *, timeout: float) -> str:
+def judge(source: BinaryIO, env: Mapping[str, str], *, timeout: float, trace: Trace | None = None) -> str:
     """Read one call from `source`, ask the bridge, and return the event that announced it when it may run; raises
     BadInputError or BlockedError."""
     event = ""
@@ -45,7 +46,7 @@ def judge(source: BinaryIO, env: Mapping[str, str], *, timeout: float) -> str:
         given = _read(source)
         event = _event(given)
         for call in _translated(parse_call(given, env), event, given.get("cwd"), env):
-            _obey_bridge(call, env, timeout)
+            _obey_bridge(call, env, timeout, trace)
     except BadInputError as error:
         if not event and project_root(env) is None:
             raise
@@ -81,9 +82,9 @@ def _event(given: dict[str, Any]) -> str:
     return event
 
 
-def _obey_bridge(call: ToolCall, env: Mapping[str, str], timeout: float) -> None:
+def _obey_bridge(call: ToolCall, env: Mapping[str, str], timeout: float, trace: Trace | None) -> None:
     try:
-        verdict = _ask(call, env, timeout)
+        verdict = _ask(call, env, timeout, trace)
     except AgentError as error:
         why = str(error).rstrip(".")
         raise BlockedError(_unfit(f"it could not be judged: {why}", "then try again")) from None
@@ -161,7 +162,7 @@ def _parse_json(raw: bytes) -> object:
         raise BlockedError(_unfit("it holds a number too long to be judged", "simplify it")) from None
 
 
-def _ask(call: ToolCall, env: Mapping[str, str], timeout: float) -> Verdict:
+def _ask(call: ToolCall, env: Mapping[str, str], timeout: float, trace: Trace | None) -> Verdict:
     settings = BridgeSettings(
         url=bridge_url(env.get("LIGHTHOUSE_BRIDGE_URL")),
         agent_id=call.agent_id,
@@ -170,7 +171,10 @@ def _ask(call: ToolCall, env: Mapping[str, str], timeout: float) -> Verdict:
     )
     folder = private_folder(env)
     tokens = MemoryTokens() if folder is None else FileTokens(folder, settings)
-    return BridgeClient(settings, timeout=timeout, tokens=tokens).validate(call.tool_name, call.tool_input)
+    client = BridgeClient(
+        settings, timeout=timeout, tokens=tokens, headers=trace.headers if trace is not None else {}
+    )
+    return client.validate(call.tool_name, call.tool_input)
 
 
 def _unfit(why: str, way_out: str) -> str:

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from . import metrics
+from . import metrics, tracing
 from .problems import StoreUnavailableError
 from .transactions import Batch, Connection, Job, Transaction
 
@@ -84,7 +84,8 @@ class Database(ABC):
         if not self._gathered:
             job.loop.call_soon(self._hand_over)
         self._gathered.append(job)
-        result: T = await job.future
+        with tracing.span("store write", **{"db.system.name": self.DIALECT}):
+            result: T = await job.future
         return result
 
     def _hand_over(self) -> None:
@@ -103,7 +104,8 @@ class Database(ABC):
         events up to this one, of which the caller knows, and may lack those of the last seconds after it.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self._read, work, snapshot, told)
+        with tracing.span("store read", **{"db.system.name": self.DIALECT}):
+            return await loop.run_in_executor(self._readers, self._read, work, snapshot, told)
 
     async def probe(self) -> None:
         """Write and commit a row; raises StoreUnavailableError with the reason when that is impossible."""

@@ -8,7 +8,7 @@ import hashlib
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import metrics
+from . import metrics, tracing
 from .breakers import memory_breaker, pattern_breaker, policy_breaker, rego_breaker
 from .decisions.patterns import classify
 from .decisions.rules import RulesError
@@ -99,7 +99,8 @@ class Decider:
             return found, rules.version, True
         verdict = self._judged.get(key)
         if verdict is None:
-            verdict = await self._judge(rules, tool_name, tool_input, beside=long)
+            with tracing.span("rules"):
+                verdict = await self._judge(rules, tool_name, tool_input, beside=long)
             verdict = await self._ask_policies(rules, tool_name, tool_input, verdict)
             if verdict.rule in _FAILURES:
                 return verdict, rules.version, False
@@ -148,7 +149,8 @@ class Decider:
             return _refuse("The policies failed repeatedly and rest for a while", "rego.failed")
         started = time.perf_counter()
         try:
-            found = await rules.engine.ask(rules.judge.describe(tool_name, tool_input, verdict))
+            with tracing.span("policies"):
+                found = await rules.engine.ask(rules.judge.describe(tool_name, tool_input, verdict))
         except Exception as error:
             log.exception("policies failed", tool_name=tool_name[:80])
             self._rego.failed(str(error))
@@ -168,7 +170,8 @@ class Decider:
             return found
         started = time.perf_counter()
         try:
-            found = classify(rules.model, tool_name, tool_input, verdict)
+            with tracing.span("classifier"):
+                found = classify(rules.model, tool_name, tool_input, verdict)
         except Exception as error:
             log.exception("classifier failed", tool_name=tool_name[:80])
             self._pattern.failed(type(error).__name__)

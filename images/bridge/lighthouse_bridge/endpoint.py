@@ -15,7 +15,7 @@ import msgspec
 from starlette.routing import Route as StarletteRoute
 from starlette.routing import Router
 
-from . import metrics
+from . import metrics, tracing
 from .entrance import enter, require_signature
 from .exchange import Call, Reply, StreamReply, bearer_of, send_reply
 from .logs import log, serving
@@ -139,14 +139,11 @@ class Application:
             _check_host(call)
             if not route.public:
                 await self._authorise(route, call)
-            call.parameters = _path_parameters(call)
-            if route.query is not None:
-                call.query = _query(call.scope["query_string"], route.query)
-            if route.has_body:
-                call.body = await _body(call, route)
-            if route.signed:
-                await require_signature(self._bridge, call)
-            return await route.handle(self._bridge, call)
+                with tracing.request(call, route):
+                    answer = await self._handle(route, call)
+                    tracing.note(http__response__status_code=getattr(answer, "status", 200))
+                    return answer
+            return await self._handle(route, call)
         except Problem as problem:
             return _error(problem)
         except StoreUnavailableError as error:
@@ -154,6 +151,16 @@ class Application:
         except Exception:
             log.exception("handler failed", route=route.path)
             return _error(Problem(500, f"The bridge failed on this request; its log has {call.request_id}."))
+
+    async def _handle(self, route: Route, call: Call) -> Reply | StreamReply:
+        call.parameters = _path_parameters(call)
+        if route.query is not None:
+            call.query = _query(call.scope["query_string"], route.query)
+        if route.has_body:
+            call.body = await _body(call, route)
+        if route.signed:
+            await require_signature(self._bridge, call)
+        return await route.handle(self._bridge, call)
 
     async def _authorise(self, route: Route, call: Call) -> None:
         session = await enter(self._bridge, call.scope, call.headers, counted=route.counted)

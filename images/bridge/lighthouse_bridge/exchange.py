@@ -88,12 +88,15 @@ class Call:
         "request_id",
         "scope",
         "session_",
+        "trace_id",
     )
 
     def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
         self.scope = scope
         self.receive = receive
         self.request_id = ""
+        # Of a request whose trace is kept.
+        self.trace_id = ""
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.parameters: dict[str, str] = dict(scope.get("path_params", {}))
         self.session_: Session | None = None

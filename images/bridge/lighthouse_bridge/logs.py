@@ -64,6 +64,8 @@ def _name_request(
         event.setdefault("request_id", call.request_id)
         if call.session_ and event.get("agent_id") is None:
             event["agent_id"] = call.session_.agent_id
+        if call.trace_id:
+            event["trace_id"] = call.trace_id
     return event
 
 

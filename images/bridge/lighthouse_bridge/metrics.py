@@ -189,6 +189,12 @@ tier_failures = Counter(
     ("tier",),
     registry=REGISTRY,
 )
+trace_spans = Counter(
+    "lighthouse_bridge_trace_spans",
+    "Spans for the collector of traces; lost are those that it did not take.",
+    ("result",),
+    registry=REGISTRY,
+)
 circuit_open = Gauge(
     "lighthouse_bridge_tier_circuit_open",
     "1 while a tier is left out because it kept failing.",

@@ -4,7 +4,6 @@ whatever fails is for the caller to refuse."""
 from __future__ import annotations
 
 import asyncio
-import re
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,18 +11,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import urllib3
 
+from . import tracing
 from .decisions.rego import QUERY, EngineError, Policies, read_refusals
+from .remote import CredentialError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .decisions.verdict import Finding
-    from .rego_settings import PolicyServer
+    from .remote import Remote
 
 SECONDS = 1.0
 MAX_ANSWER_BYTES = 256 * 1024
-# RFC 6750, 2.1.
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
 class Engine(Protocol):
@@ -56,7 +55,7 @@ class InProcess:
 class Server:
     """An OPA server, asked with the bridge's token over a connection whose certificate is verified."""
 
-    def __init__(self, server: PolicyServer) -> None:
+    def __init__(self, server: Remote) -> None:
         self._server = server
         # The authorities are read again for every new connection.
         self._pool = urllib3.PoolManager(
@@ -80,8 +79,8 @@ class Server:
             raise EngineError(f"the policy server took longer than {SECONDS:g} s") from None
 
     def _query(self, document: dict[str, Any]) -> list[Finding]:
-        headers = self._credentials()
         try:
+            headers = self._server.credentials() | tracing.carried()
             answer = self._pool.request(
                 "POST", self._server.url, json={"input": document}, headers=headers, redirect=False
             )
@@ -91,21 +90,10 @@ class Server:
                     "LIGHTHOUSE_REGO_TOKEN_FILE"
                 )
             body = msgspec.json.decode(answer.data[:MAX_ANSWER_BYTES])
+        except CredentialError as error:
+            raise EngineError(str(error)) from None
         except (urllib3.exceptions.HTTPError, msgspec.DecodeError, OSError) as error:
             raise EngineError(f"the policy server did not answer: {str(error)[:200]}") from None
         if answer.status != 200 or not isinstance(body, dict) or "result" not in body:
             raise EngineError(f"the policy server answered {answer.status} without {QUERY}")
         return read_refusals(body["result"])
-
-    def _credentials(self) -> dict[str, str]:
-        """The token as it is now: whoever rotates it restarts nobody."""
-        path = self._server.token_file
-        if path is None:
-            return {}
-        try:
-            token = path.read_text("ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise EngineError(f"the token {path} cannot be read: {error}") from None
-        if not _TOKEN.fullmatch(token):
-            raise EngineError(f"{path} holds no bearer token; write one line of letters, digits and -._~+/=")
-        return {"Authorization": f"Bearer {token}"}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .decisions.explanation import RuleEntry
     from .decisions.rules import Layer
     from .rego import Engine
-    from .rego_settings import PolicyServer
+    from .remote import Remote
 
 
 class Sources(msgspec.Struct, frozen=True):
@@ -36,7 +36,7 @@ class Sources(msgspec.Struct, frozen=True):
     patterns: Path | None = None
     roots: tuple[str, ...] = ()
     rego: Path | None = None
-    rego_server: PolicyServer | None = None
+    rego_server: Remote | None = None
 
 
 class Rules(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+from . import tracing
 from .bridge import Bridge
 from .certificate import CertificateError
 from .endpoint import PROBES, Application
@@ -40,6 +41,7 @@ async def serve(settings: Settings, auth_keys: AuthKeys) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    stop_traces = tracing.start(settings.traces, settings.traces_ratio) if settings.traces else None
     bridge = Bridge(settings, auth_keys)
     await bridge.start()
     application = Application(bridge, ROUTES)
@@ -66,6 +68,8 @@ async def serve(settings: Settings, auth_keys: AuthKeys) -> None:
     await asyncio.sleep(FLUSH_SECONDS)
     await bridge.close()
     await asyncio.to_thread(scrapes.close)
+    if stop_traces is not None:
+        await asyncio.to_thread(stop_traces)
     log.info("stopped", sequence=bridge.database.last_sequence)
 
 

@@ -12,7 +12,7 @@ from .environment import SettingsError, read_number, read_optional_path, read_pa
 from .metrics_tls import VARIABLE as METRICS_TLS
 from .postgres_connection import PostgresSettings
 from .redis_settings import RedisSettings, read_redis_settings
-from .rego_settings import PolicyServer, read_policy_server
+from .remote import Remote, read_remote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +42,10 @@ class Settings:
     organisation_rules_dir: Path | None = None
     patterns_file: Path = Path("/opt/lighthouse/patterns/model.json")
     rego_dir: Path | None = None
-    rego_server: PolicyServer | None = None
+    rego_server: Remote | None = None
+    # Where spans go, and the share of traces that are kept of those that begin here.
+    traces: Remote | None = None
+    traces_ratio: float = 0.1
     project_roots: tuple[str, ...] = ()
     drain_seconds: float = 10.0
     # How long `migrate` waits for a database that is not there yet.
@@ -96,7 +99,13 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         rules_dir=read_path(env, "LIGHTHOUSE_RULES_DIR", default.rules_dir),
         organisation_rules_dir=read_optional_path(env, "LIGHTHOUSE_ORGANISATION_RULES_DIR"),
         rego_dir=read_optional_path(env, "LIGHTHOUSE_REGO_DIR"),
-        rego_server=read_policy_server(env),
+        rego_server=_policy_server(env),
+        traces=read_remote(
+            env,
+            "LIGHTHOUSE_TRACES",
+            "where a collector takes spans, such as https://collector:4318/v1/traces",
+        ),
+        traces_ratio=read_number(env, "LIGHTHOUSE_TRACES_RATIO", default.traces_ratio, 0, 1),
         patterns_file=read_path(env, "LIGHTHOUSE_PATTERNS_FILE", default.patterns_file),
         project_roots=_roots(env.get("LIGHTHOUSE_PROJECT_ROOTS", "")),
         drain_seconds=read_number(env, "LIGHTHOUSE_DRAIN_SECONDS", default.drain_seconds, 0, 3600),
@@ -145,6 +154,14 @@ def _postgres(env: Mapping[str, str]) -> PostgresSettings | None:
         tls_dir=read_path(env, "LIGHTHOUSE_DATABASE_TLS_DIR", default.tls_dir),
         retry_seconds=read_number(env, "LIGHTHOUSE_DATABASE_RETRY_SECONDS", default.retry_seconds, 0, 60),
     )
+
+
+def _policy_server(env: Mapping[str, str]) -> Remote | None:
+    example = "a document of an OPA server, such as https://opa:8181/v1/data/lighthouse/decisions"
+    server = read_remote(env, "LIGHTHOUSE_REGO", example)
+    if server is not None and env.get("LIGHTHOUSE_REGO_DIR"):
+        raise SettingsError("LIGHTHOUSE_REGO_DIR and LIGHTHOUSE_REGO_URL are both set; keep one.")
+    return server
 
 
 def _tls(env: Mapping[str, str]) -> Tls | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .. import messages as m
-from .. import metrics
+from .. import metrics, tracing
 from ..approvals import decide_by_person, list_approvals, revoke_approval, undecided
 from ..bounds import check_shape
 from ..clock import iso, now_us
@@ -53,9 +53,18 @@ async def validate(bridge: Bridge, call: Call) -> Reply:
     limits = bridge.limits(experts=bridge.expert_breaker.allows())
     outcome = await bridge.database.write(lambda t: record_validation(t, validation, limits))
     if outcome.stage != "decided":
-        outcome = await _wait(bridge, validation, outcome, body.wait_seconds)
+        with tracing.span(f"wait for {'experts' if outcome.stage == 'experts' else 'a person'}"):
+            outcome = await _wait(bridge, validation, outcome, body.wait_seconds)
     elif review:
         cache_hit = True
+    tracing.note(
+        lighthouse__tool_name=tool_name,
+        lighthouse__decision=outcome.decision.label,
+        lighthouse__tier=outcome.tier,
+        lighthouse__rule=validation.verdict.rule,
+        lighthouse__rules_version=validation.rules_version,
+        lighthouse__validation_id=outcome.validation_id,
+    )
     seconds = time.perf_counter() - started
     metrics.child(metrics.validation_seconds, outcome.tier, outcome.decision.label).observe(seconds)
     return _answer(body, validation, outcome, cache_hit=cache_hit, seconds=seconds)

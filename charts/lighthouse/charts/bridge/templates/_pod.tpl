@@ -180,6 +180,22 @@ spec:
   value: /etc/lighthouse/rego-tls/ca.crt
 {{- end }}
 {{- end }}
+{{- with .Values.traces }}
+{{- if .url }}
+- name: LIGHTHOUSE_TRACES_URL
+  value: {{ .url | quote }}
+- name: LIGHTHOUSE_TRACES_RATIO
+  value: {{ .ratio | quote }}
+{{- if .existingSecret }}
+- name: LIGHTHOUSE_TRACES_TOKEN_FILE
+  value: /etc/lighthouse/traces-token/token
+{{- end }}
+{{- if .existingTlsSecret }}
+- name: LIGHTHOUSE_TRACES_CA_FILE
+  value: /etc/lighthouse/traces-tls/ca.crt
+{{- end }}
+{{- end }}
+{{- end }}
 {{- with .Values.trustedProxies }}
 - name: LIGHTHOUSE_TRUSTED_PROXIES
   value: {{ join "," . | quote }}
@@ -249,6 +265,16 @@ spec:
   readOnly: true
 - name: rego-tls
   mountPath: /etc/lighthouse/rego-tls
+  readOnly: true
+{{- end }}
+{{- if .Values.traces.existingSecret }}
+- name: traces-token
+  mountPath: /etc/lighthouse/traces-token
+  readOnly: true
+{{- end }}
+{{- if .Values.traces.existingTlsSecret }}
+- name: traces-tls
+  mountPath: /etc/lighthouse/traces-tls
   readOnly: true
 {{- end }}
 {{- if include "lighthouse.secured" . }}
@@ -327,6 +353,24 @@ spec:
 - name: rego-tls
   secret:
     secretName: {{ .Values.rego.existingTlsSecret | quote }}
+    defaultMode: 0440
+    items:
+      - key: ca.crt
+        path: ca.crt
+{{- end }}
+{{- with .Values.traces.existingSecret }}
+- name: traces-token
+  secret:
+    secretName: {{ . | quote }}
+    defaultMode: 0440
+    items:
+      - key: token
+        path: token
+{{- end }}
+{{- with .Values.traces.existingTlsSecret }}
+- name: traces-tls
+  secret:
+    secretName: {{ . | quote }}
     defaultMode: 0440
     items:
       - key: ca.crt
