@@ -27,14 +27,24 @@ if TYPE_CHECKING:
 
     from ci.release import Cluster
 
-ADMITTED = {"networkPolicies": {"monitoring": [
-    {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": MONITORING}},
-     "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}}}
-]}}  # fmt: skip
+COLLECTOR = "traces-collector"
+ADMITTED = {"networkPolicies": {
+    "monitoring": [
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": MONITORING}},
+         "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}}}
+    ],
+    "collector": {"peers": [
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": MONITORING}},
+         "podSelector": {"matchLabels": {"app": COLLECTOR}}}
+    ]},
+}}  # fmt: skip
 INTERVAL = "10s"
 """How often metrics are read, which is also how long an answer may take."""
 VALUES: dict[str, Any] = {
-    "bridge": {"limits": {"agentPerMinute": 0}},
+    "bridge": {
+        "limits": {"agentPerMinute": 0},
+        "traces": {"url": f"http://{COLLECTOR}.{MONITORING}.svc:4318/v1/traces", "ratio": 0},
+    },
     "monitoring": {
         "interval": INTERVAL,
         "certManager": True,
