@@ -17,24 +17,31 @@ if TYPE_CHECKING:
 
     from tests.monitoring.conftest import Site
 
-# A bridge stands still for this long, again and again: longer than the threshold, and too short for its probes to tell.
-STILL_SECONDS, GOES_SECONDS = 6.0, 3.0
+# The store is held for this long, again and again: longer than the threshold, and shorter than the bridge waits for it.
+HELD_SECONDS, FREE_SECONDS = 3.0, 2.0
 CALLS = 12
 # A rule that no call meets.
 RULES = """schema: 1
 rules:
   - {{id: changing.rule-{number}, programs: [ls], decision: block, risk: high, reason: It lists; ask., when: {{operand: never}}}}
 """
-# Holds the lock by which a writer of the store keeps others out, until its input ends.
+# Holds the lock by which a writer of the store keeps others out for some seconds, and leaves it for some, until its
+# input ends.
 HOLD = """
-import os, sqlite3, sys
+import os, sqlite3, sys, threading
 from lighthouse_bridge.settings import read_settings
+held, free = map(float, sys.argv[1:])
+ended = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
 store = sqlite3.connect(read_settings(os.environ).event_store_path, timeout=30, isolation_level=None)
-store.execute("BEGIN IMMEDIATE")
-print("held", flush=True)
-sys.stdin.read()
-store.execute("ROLLBACK")
+while not ended.is_set():
+    store.execute("BEGIN IMMEDIATE")
+    print("held", flush=True)
+    ended.wait(held)
+    store.execute("ROLLBACK")
+    ended.wait(free)
 """
+FOREVER = 1e6
 
 
 @contextlib.contextmanager
@@ -68,22 +75,27 @@ def bridge(site: Site) -> Container:
 
 
 @contextlib.contextmanager
+def _held_store(site: Site, held: float, free: float) -> Iterator[None]:
+    holder = bridge(site).start(PYTHON, "-c", HOLD, str(held), str(free), stdin=subprocess.PIPE)
+    assert holder.stdout is not None
+    said = holder.stdout.readline()
+    assert said == b"held\n", said
+    try:
+        yield
+    finally:
+        holder.communicate(b"", timeout=60)
+
+
+@contextlib.contextmanager
 def latency(site: Site) -> Iterator[None]:
-    """A bridge that stands still six of nine seconds, as on a machine that has no time for it."""
-    pids = bridge(site).pids()
-
-    def stand_still() -> None:
-        signal_all(pids, signal.SIGSTOP)
-        threading.Event().wait(STILL_SECONDS)
-        signal_all(pids, signal.SIGCONT)
-
-    with site.work.hurry(), _repeated(stand_still, GOES_SECONDS):
+    """A store that keeps writers waiting for three of five seconds, as on a volume that stalls."""
+    with _held_store(site, HELD_SECONDS, FREE_SECONDS):
         yield
 
 
 @contextlib.contextmanager
 def forgotten_verdicts(site: Site) -> Iterator[None]:
-    """Rules of the project that change every two seconds: with each change all that memory holds is void."""
+    """Rules of the project that change every second: with each change all that memory holds is void."""
     number = 0
     path = ".lighthouse/rules/changing.yaml"
 
@@ -92,10 +104,9 @@ def forgotten_verdicts(site: Site) -> Iterator[None]:
         number += 1
         site.operator.update(path, RULES.format(number=number))
 
-    with site.work.hurry():
-        with _repeated(change, 2):
-            yield
-        site.operator.update(path, None, "delete")
+    with _repeated(change, 1):
+        yield
+    site.operator.update(path, None, "delete")
 
 
 @contextlib.contextmanager
@@ -147,14 +158,8 @@ def killed_bridge(site: Site) -> Iterator[None]:
 @contextlib.contextmanager
 def locked_store(site: Site) -> Iterator[None]:
     """A store whose file another program has locked: nothing can be written."""
-    holder = bridge(site).start(PYTHON, "-c", HOLD, stdin=subprocess.PIPE)
-    assert holder.stdout is not None
-    said = holder.stdout.readline()
-    assert said == b"held\n", said
-    try:
+    with _held_store(site, FOREVER, 0):
         yield
-    finally:
-        holder.communicate(b"", timeout=60)
 
 
 @contextlib.contextmanager

@@ -51,7 +51,7 @@ VALUES: dict[str, Any] = {
         "dashboards": {"enabled": True},
         # A machine that others use is slower than what was promised, and its agents ask less.
         "minimumRate": 0.1,
-        "thresholds": {"validationSlow": 4, "expertQueueLong": 5},
+        "thresholds": {"validationSlow": 2, "expertQueueLong": 5},
     },
 }
 # An alert's `for` is no value, so it is shortened in the cluster: a sixtieth, five seconds at least.

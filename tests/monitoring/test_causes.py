@@ -43,7 +43,7 @@ CASES = {
     "queue": Case("ExpertQueueLong", "twelve calls that wait for people", causes.full_queue),
     "memory": Case(
         "CacheHitRateLow",
-        "rules that change every two seconds, which voids the memory of decisions",
+        "rules that change every second, which voids the memory of decisions",
         causes.forgotten_verdicts,
         fires=300,
         clears=1200,  # at the latest when the window of a quarter of an hour has passed
@@ -60,7 +60,7 @@ CASES = {
     ),
     "latency": Case(
         "ValidationSlow",
-        "the bridge's processes stopped for six of nine seconds",
+        "the store's file locked by another program for three of five seconds",
         causes.latency,
         fires=300,
         clears=600,

@@ -103,6 +103,8 @@ func runControllers(ctx context.Context, factory *controller.ContextFactory) err
 	if err != nil {
 		return err
 	}
+	certificates := shared.SharedInformerFactory.Certmanager().V1().Certificates()
+	shared.Metrics.SetupCertificateCollector(certificates.Lister())
 	server := shared.Metrics.NewServer(listener)
 	group.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
