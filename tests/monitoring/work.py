@@ -94,6 +94,8 @@ class Work:
                     answer = call(bridge, f"{command} # {number}" if number % 2 else command)
                     if answer.status_code == 401:
                         _renewed(bridge)
+                    # And somebody asks who has no session.
+                    httpx.get(f"{bridge.url}/events")
 
     def _read(self) -> None:
         """Change a file and have an agent read it, so that its sidecar asks the bridge."""
