@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 STEP_SECONDS = 15
 # How often an alert is looked at: the times of a course are right within this and the evaluation's five seconds.
 LOOK_SECONDS = 0.5
+# Prometheus tells of an end at once; where a reload of rules loses that, Alertmanager forgets after four minutes without
+# news.
+FORGET_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class Watch:
         begin = time.monotonic()
         _looked(lambda: self.state(alert) == "inactive", seconds, f"{alert} to clear")
         cleared = time.monotonic() - begin
-        _looked(lambda: not self.told(alert), 90, f"{alert} to leave Alertmanager")
+        _looked(lambda: not self.told(alert), FORGET_SECONDS, f"{alert} to leave Alertmanager")
         return cleared, time.monotonic() - begin
 
     def close(self) -> None:
