@@ -58,4 +58,4 @@ def fresh(count: int, calls: list[Call]) -> Iterator[Call]:
     for number in range(count):
         call = calls[number % len(calls)]
         text = f"{call.tool_input['command']} # {number}"
-        yield Call(call.tool_name, {"command": text}, call.decision)
+        yield Call(call.tool_name, {**call.tool_input, "command": text}, call.decision)
