@@ -291,6 +291,7 @@ def test_cert_manager_is_asked_for_what_each_end_needs(renderer: Renderer) -> No
         "lighthouse-edge-tls": {"server auth"},
         "lighthouse-edge-client-tls": {"client auth"},
         "lighthouse-redis-tls": {"server auth", "client auth"},
+        "lighthouse-redis-client-tls": {"client auth"},
     }
     assert {BRIDGE, AGENTS} <= set(asked)
     for (_, name), item in asked.items():

@@ -169,12 +169,6 @@ def test_the_drivers_namespace_may_ask_the_issuer_where_the_driver_shows_one(ren
         assert ("'lighthouse-fuse-csi'" in rule["expression"]) is metrics
 
 
-def test_no_job_gets_the_key_of_redis(renderer: Renderer) -> None:
-    render = rendered(renderer, "cert-manager", metrics=True)
-    for item in render.select("Job", may_be_empty=True):
-        assert "tls.key" not in str(thaw(item.document)), item.ref
-
-
 @pytest.mark.parametrize("maker", ["none", "existing"])
 def test_a_maker_that_makes_nothing_for_them_is_refused(maker: str, renderer: Renderer) -> None:
     named = {

@@ -153,7 +153,10 @@ def test_a_new_image_has_a_job_of_a_new_name_and_the_same_values_have_the_same(r
         ),
         (
             {
-                "redis": {"users": {"existingSecret": "all"}, "tls": {"existingSecret": "y"}},
+                "redis": {
+                    "users": {"existingSecret": "all"},
+                    "tls": {"existingSecret": "n", "existingClientSecret": "y"},
+                },
                 "bridge": {"redis": {"existingSecret": "x", "existingTlsSecret": "y"}},
             },
             {"redis": {"x"}, "redis-tls": {"y"}},
@@ -199,6 +202,18 @@ def test_secrets_made_elsewhere_are_taken_by_both_sides(
         (
             {"redis": {"users": {"existingSecret": "x"}}},
             'redis.users.existingSecret is "x" and bridge.redis.existingSecret is ""; set both',
+        ),
+        (
+            {"redis": {"tls": {"existingSecret": "n"}}},
+            'redis.tls.existingSecret is "n" and redis.tls.existingClientSecret is ""; set both, so that clients',
+        ),
+        (
+            {"redis": {"tls": {"existingSecret": "n", "existingClientSecret": "y"}}},
+            'redis.tls.existingClientSecret is "y" and bridge.redis.existingTlsSecret is ""; name the same',
+        ),
+        (
+            {"bridge": {"redis": {"clientCertificate": True}}},
+            "bridge.redis.own is true but bridge.redis.clientCertificate is true; leave it at false, or",
         ),
         (
             {"bridge": {"replicas": 20}},

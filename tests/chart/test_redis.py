@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from lighthouse_harness.alerts import alert_thresholds, alerts
 from lighthouse_harness.documents import thaw
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 RUNBOOKS = CHART.parents[1] / "docs" / "runbooks"
 THRESHOLDS = "redis.monitoring.thresholds"
+NAME = "lighthouse-redis"
+SECRET, CLIENT_SECRET = f"{NAME}-tls", f"{NAME}-client-tls"
 TABLE = {
     "RedisNodeDown": f"{THRESHOLDS}.nodesAway",
     "RedisKeeperDown": f"{THRESHOLDS}.keepers",
@@ -79,6 +84,75 @@ def test_no_port_is_without_tls_and_what_is_set_is_in_the_configuration(
     assert said["tls-replication"] == "yes"
     assert said.get("tls-cluster") == ("yes" if mode == "cluster" else None)
     assert (said["maxmemory-policy"], said["maxclients"]) == ("allkeys-lfu", "321")
+
+
+@pytest.mark.parametrize(("clients", "asked"), [("verified", "yes"), ("any", "optional")])
+def test_nodes_ask_clients_for_a_certificate_unless_a_value_says_that_any_may_come(
+    clients: str, asked: str, renderer: Renderer
+) -> None:
+    assert config(rendered(renderer))["tls-auth-clients"] == "yes"
+    render = rendered(renderer, {"tls": {"clients": clients}})
+    assert config(render)["tls-auth-clients"] == asked
+    other = rendered(renderer, {"tls": {"clients": "verified" if clients == "any" else "any"}})
+    nodes = [next(item for item in r.select("StatefulSet") if item.name == NAME) for r in (render, other)]
+    checksums = {item.at("spec.template.metadata.annotations")["checksum/config"] for item in nodes}
+    assert len(checksums) == 2, "a node reads it at its start alone"
+
+
+@pytest.mark.parametrize("metrics", [False, True])
+def test_clients_show_a_certificate_of_their_own_and_see_no_key_of_the_nodes(
+    metrics: bool, renderer: Renderer
+) -> None:
+    """But for what keeper and exporter show to Prometheus, as the nodes."""
+    own = {"replicas": 2, "database": {"own": True}, "redis": {"own": True, "cluster": True}}
+    values = {"bridge": own, "global": {"certificates": {"maker": "own", "metrics": metrics}}}
+    request = replace(request_for("default"), overrides=merge(WHOLE, values))
+    seen: dict[str, set[tuple[str, str, str]]] = {}
+    for item in renderer.render(replace(request, upgrade=True)).objects:
+        if item.kind not in {"Deployment", "StatefulSet", "Job"}:
+            continue
+        pod = item.at("spec.template.spec")
+        for container in [*pod.get("initContainers", ()), *pod["containers"]]:
+            keys = certificate_keys(container, pod)
+            if any(secret.startswith(NAME) for _, secret, _ in keys):
+                seen[container["name"]] = keys
+    nodes = {("/etc/lighthouse/redis-tls", SECRET, "*")}
+    shown = {("/etc/lighthouse/redis-tls", CLIENT_SECRET, key) for key in ("tls.crt", "tls.key")}
+    known = {("/etc/lighthouse/redis-tls", SECRET, "ca.crt")}
+    measured = {("/etc/lighthouse/metrics-tls", SECRET, key) for key in ("tls.crt", "tls.key")}
+    client = shown | known | (measured if metrics else set())
+    bridge = shown | {("/etc/lighthouse/redis-tls", CLIENT_SECRET, "ca.crt")}
+    assert seen == {
+        "redis": nodes, "guard": nodes, "exporter": client, "keeper": client, "scale": shown | known, "bridge": bridge,
+    }  # fmt: skip
+
+
+def certificate_keys(container: Any, pod: Any) -> set[tuple[str, str, str]]:
+    """Where a container sees which key of which Secret of certificates; `*` is all of them."""
+    found = set()
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    for mount in container.get("volumeMounts", ()):
+        volume = volumes.get(mount["name"], {})
+        for source in [volume, *volume.get("projected", {}).get("sources", ())]:
+            secret = source.get("secret", {})
+            name = secret.get("secretName") or secret.get("name") or ""
+            if name.startswith(NAME) and name.endswith("-tls"):
+                keys = [item["key"] for item in secret.get("items", ())] or ["*"]
+                found |= {(mount["mountPath"], name, key) for key in keys}
+    return found
+
+
+def test_what_the_chart_makes_for_nodes_and_clients_is_signed_by_one_authority(renderer: Renderer) -> None:
+    made = {item.name: item.at("data") for item in rendered(renderer).select("Secret")}
+    nodes, clients = made[SECRET], made[CLIENT_SECRET]
+    assert nodes["ca.crt"] == clients["ca.crt"]
+    assert nodes["tls.key"] != clients["tls.key"]
+    authority = x509.load_pem_x509_certificate(base64.b64decode(nodes["ca.crt"]))
+    for data in (nodes, clients):
+        certificate = x509.load_pem_x509_certificate(base64.b64decode(data["tls.crt"]))
+        certificate.verify_directly_issued_by(authority)
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        assert ExtendedKeyUsageOID.CLIENT_AUTH in usages
 
 
 def test_the_default_user_is_off_and_only_the_keeper_reaches_every_key() -> None:

@@ -128,10 +128,14 @@ class Server:
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
         }
-        if access.authority is None:
+        if access.tls is None:
             plain: Any = Connection
             return plain(**common)
-        return SSLConnection(ssl_ca_certs=str(access.authority), ssl_check_hostname=self._named, **common)
+        certificate, key = access.tls / "tls.crt", access.tls / "tls.key"
+        if certificate.exists():
+            common |= {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
+        ca = str(access.tls / "ca.crt")
+        return SSLConnection(ssl_ca_certs=ca, ssl_check_hostname=self._named, **common)
 
 
 def _answer(connection: Any) -> Any:

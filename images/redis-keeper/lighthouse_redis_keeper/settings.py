@@ -18,12 +18,12 @@ LEVELS = ("debug", "info", "warning", "error")
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """How nodes are reached: the user, the folder of users' passwords, and the authority that signs certificates."""
+    """How nodes are reached: the user, the folder of users' passwords, and that of certificates."""
 
     users: Path
     user: str = "keeper"
-    authority: Path | None = None
-    """The file of the authority's certificate; None is a connection without TLS."""
+    tls: Path | None = None
+    """The folder with ca.crt, and with tls.crt and tls.key if nodes are shown any; None is a connection without TLS."""
     port: int = 6379
     seconds: float = 2.0
     """How long a connection or a command may take."""
@@ -68,7 +68,7 @@ def read_access(env: Mapping[str, str], user: str = "keeper") -> Access:
     return Access(
         user=user,
         users=_folder(env, "LIGHTHOUSE_REDIS_USERS_DIR"),
-        authority=_folder(env, "LIGHTHOUSE_REDIS_TLS_DIR") / "ca.crt",
+        tls=_folder(env, "LIGHTHOUSE_REDIS_TLS_DIR"),
     )
 
 

@@ -71,7 +71,7 @@ class Site:
         self.rules.write_text(RULES)
         self.authority = new_authority()
         self.renew()
-        self.access = Access(users=self.users, authority=self.tls / "ca.crt", port=self.port)
+        self.access = Access(users=self.users, tls=self.tls, port=self.port)
 
     def renew(self) -> int:
         """Write another certificate over the one that is there; returns its serial number."""
@@ -104,7 +104,7 @@ class Site:
                 "bind": self.address(pod), "port": 0, "tls-port": self.port, "dir": data, "aclfile": users,
                 "tls-cert-file": self.tls / "tls.crt", "tls-key-file": self.tls / "tls.key",
                 "tls-ca-cert-file": self.tls / "ca.crt", "tls-cluster": "yes", "tls-replication": "yes",
-                "tls-auth-clients": "optional", "cluster-enabled": "yes", "appendonly": "yes",
+                "tls-auth-clients": "yes", "cluster-enabled": "yes", "appendonly": "yes",
                 "save": "", "shutdown-on-sigterm": "force",
                 "cluster-node-timeout": NODE_TIMEOUT_MS, "cluster-announce-ip": self.address(pod),
                 "cluster-announce-hostname": f"redis-{pod}.nodes", "cluster-allow-replica-migration": "no",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import ssl
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,9 +48,7 @@ def accepts(site: Site, user: str, password: str, folder: Path) -> bool:
     """Whether a node lets a user in with a password."""
     folder.mkdir(exist_ok=True)
     (folder / user).write_text(password)
-    server = Server(
-        site.address(0), Access(user=user, users=folder, authority=site.access.authority, port=site.port)
-    )
+    server = Server(site.address(0), Access(user=user, users=folder, tls=site.access.tls, port=site.port))
     try:
         return server.text("PING") == "PONG"
     except NodeError:
@@ -62,7 +62,7 @@ def test_a_password_changes_in_three_steps_without_refusing_anybody(site: Site, 
     watch = guard(site, 0)
     begun = Server(
         site.address(0),
-        Access(user="bridge", users=site.users, authority=site.access.authority, port=site.port),
+        Access(user="bridge", users=site.users, tls=site.access.tls, port=site.port),
     )
     assert begun.text("PING") == "PONG"
     for content, old, new in (
@@ -78,12 +78,22 @@ def test_a_password_changes_in_three_steps_without_refusing_anybody(site: Site, 
         assert begun.text("PING") == "PONG", "who is connected stays so"
 
 
+def test_who_shows_no_certificate_is_refused_whatever_the_password(site: Site, tmp_path: Path) -> None:
+    wait_for(lambda: accepts(site, "keeper", "keeper-password", tmp_path / "k"), "the server answers")
+    without = tmp_path / "without"
+    without.mkdir()
+    shutil.copy(site.tls / "ca.crt", without)
+    server = Server(site.address(0), replace(site.access, tls=without))
+    with pytest.raises(NodeError, match="cannot be reached"):
+        server.text("PING")
+
+
 def test_rules_change_without_a_restart(site: Site) -> None:
     watch = guard(site, 0)
     wait_for(lambda: not reload_fails(watch), "the server answers")
     bridge = Server(
         site.address(0),
-        Access(user="bridge", users=site.users, authority=site.access.authority, port=site.port),
+        Access(user="bridge", users=site.users, tls=site.access.tls, port=site.port),
     )
     with pytest.raises(NodeError, match="no permissions"):
         bridge.ask("CONFIG", "GET", "maxmemory")
@@ -210,9 +220,7 @@ def test_each_user_may_do_what_it_needs_and_nothing_else(
     users = tmp_path / "who"
     users.mkdir()
     (users / user).write_text(f"{user}-password")
-    server = Server(
-        site.address(0), Access(user=user, users=users, authority=site.access.authority, port=site.port)
-    )
+    server = Server(site.address(0), Access(user=user, users=users, tls=site.access.tls, port=site.port))
     try:
         server.ask(*words)
         refused = ""
@@ -241,7 +249,7 @@ def write(site: Site, count: int) -> int:
     """Write keys until one is refused; returns how many were taken."""
     server = Server(
         site.address(0),
-        Access(user="bridge", users=site.users, authority=site.access.authority, port=site.port),
+        Access(user="bridge", users=site.users, tls=site.access.tls, port=site.port),
     )
     try:
         for number in range(count):

@@ -42,7 +42,7 @@ def test_a_server_alone_gets_clients_while_it_answers(alone: Site) -> None:
 def test_a_user_alone_reaches_its_keys_and_no_others(alone: Site) -> None:
     bridge = Server(
         alone.address(0),
-        Access(user="bridge", users=alone.users, authority=alone.access.authority, port=alone.port),
+        Access(user="bridge", users=alone.users, tls=alone.access.tls, port=alone.port),
     )
     assert bridge.text("SET", "lighthouse:x", "1") == "OK"
     for words in (("SET", "other", "1"), ("FLUSHALL",), ("CONFIG", "GET", "masterauth")):

@@ -35,6 +35,22 @@ with socket.create_connection((host, port), timeout=10) as plain:
 """
 """The serial number of the certificate that a server shows, and the version of TLS. Arguments: host, port, folder."""
 
+PING = """
+import socket, ssl, sys
+host, files, certificate = sys.argv[1:4]
+context = ssl.create_default_context(cafile=f"{files}/ca.crt")
+if certificate:
+    context.load_cert_chain(f"{certificate}/tls.crt", f"{certificate}/tls.key")
+try:
+    with socket.create_connection((host, 6379), timeout=10) as plain:
+        with context.wrap_socket(plain, server_hostname=host) as wrapped:
+            wrapped.sendall(b"PING\\r\\n")
+            print(wrapped.recv(100).decode().strip())
+except OSError as error:
+    print(type(error).__name__, error)
+"""
+"""What Redis says to who gives no password. Arguments: host, folder with ca.crt, folder of a certificate or nothing."""
+
 LOAD = """
 import json, socket, ssl, sys, threading, time
 from pathlib import Path

@@ -58,8 +58,8 @@ def attempt(client: Container, authority: str, folder: str) -> str:
     return client.python(TRY, HOST, authority, folder).strip()
 
 
-def refuses(client: Container, folder: Path) -> dict[str, str]:
-    """What those get whom the bridge does not know."""
+def put_foreign(client: Container, folder: Path) -> str:
+    """Give the client a certificate of another authority; returns the folder in its container."""
     certificate(folder, ["192.0.2.1"], new_authority("another"), ["certificates-client"])
     files = {name: (folder / name).read_text() for name in ("tls.crt", "tls.key")}
     script = (
@@ -68,11 +68,16 @@ def refuses(client: Container, folder: Path) -> dict[str, str]:
     )
     done = client.run(PYTHON, "-c", script, stdin=json.dumps(files).encode())
     assert done.returncode == 0, done.stderr.decode()
-    authority = f"{FILES}/ca.crt"
+    return "/tmp/another"
+
+
+def refuses(client: Container, folder: Path) -> dict[str, str]:
+    """What those get whom the bridge does not know."""
+    foreign, authority = put_foreign(client, folder), f"{FILES}/ca.crt"
     assert attempt(client, authority, FILES) == "200"
     return {
         "no certificate": attempt(client, authority, ""),
-        "one of another authority": attempt(client, authority, "/tmp/another"),
+        "one of another authority": attempt(client, authority, foreign),
         "plain text": attempt(client, "", ""),
     }
 

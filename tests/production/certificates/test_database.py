@@ -1,4 +1,4 @@
-"""PostgreSQL's certificate of cert-manager: instances show it, bridges believe it, and its renewal fails no query."""
+"""Certificates of cert-manager for PostgreSQL and Redis: shown, asked for, and renewed without a failed query."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from cryptography import x509
 
 from ci.cluster.lifecycle import current
 from ci.settings import NAMESPACE, RELEASE
-from tests.live.support import Container, eventually, pods
-from tests.production.certificates.test_certificates import asks
+from lighthouse_harness.manifests import merge
+from tests.live.support import PYTHON, Container, component, eventually, pods
+from tests.production.certificates.programs import FILES, PING
+from tests.production.certificates.test_certificates import asks, put_foreign
 from tests.production.postgres.appends import Appends
 from tests.production.postgres.database import Database, write_authority
 from tests.production.renewals import renew
@@ -34,14 +36,23 @@ pytestmark = pytest.mark.live
 NAME = f"{RELEASE}-postgres"
 # Not the jobs that made them, which have ended, and whose addresses others may have by now.
 INSTANCES = (NAMESPACE, f"cnpg.io/cluster={NAME},cnpg.io/podRole=instance")
+REDIS_HOST = f"{RELEASE}-redis.{NAMESPACE}.svc.cluster.local"
+KEYS = """
+import os
+from lighthouse_redis_keeper.server import Server
+from lighthouse_redis_keeper.settings import read_access
+facts = Server("127.0.0.1", read_access(os.environ), named=False).facts("keyspace")
+print(dict(pair.split("=") for pair in facts.get("db0", "keys=0").split(","))["keys"])
+"""
 # How a client of PostgreSQL asks for TLS.
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
 
 @pytest.fixture(scope="module")
 def database(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """The database of the release, with bridges on it."""
-    release.upgrade("cert-manager", certificates={"hours": 1}, **release.postgres())
+    """The database of the release, with bridges on it and on its Redis."""
+    values = merge(release.postgres(), {"redis": release.redis(), "bridge": {"redis": {"own": True}}})
+    release.upgrade("cert-manager", certificates={"hours": 1}, **values)
     authority = write_authority(release.cluster, NAME, tmp_path_factory.mktemp("database"), "tls")
     found = Database(release.cluster, NAME, authority)
     eventually(found.healthy, 600, "the database is healthy")
@@ -149,3 +160,47 @@ def test_its_renewal_fails_no_query(
     asked = f"{len(appends.acknowledged)} appends, {connections.made} new connections (0)"
     report.row("PostgreSQL: asked while it was renewed (failed)", asked)
     report.row("PostgreSQL: longest pause between two appends then, s", f"{pause:.1f}")
+
+
+@pytest.mark.proves(25, level="running")
+def test_redis_takes_clients_of_its_authority_alone(
+    database: Database, client: Container, tmp_path: Path
+) -> None:
+    assert database.healthy()
+    foreign = put_foreign(client, tmp_path)
+    folders = {"known": FILES, "none": "", "another": foreign}
+    told = {who: client.python(PING, REDIS_HOST, FILES, folder) for who, folder in folders.items()}
+    assert told["known"].startswith("-NOAUTH"), told
+    # The alert, or that the connection is gone, whichever comes first.
+    assert {who for who, answer in told.items() if "Error" not in answer.split()[0]} == {"known"}, told
+
+
+@pytest.mark.proves(25, level="survives")
+def test_bridges_show_redis_a_renewed_certificate_without_a_restart(
+    release: Release, database: Database, client: Container, report: Report
+) -> None:
+    assert database.healthy()
+    (bridge,) = pods(release.cluster, NAMESPACE, component("bridge"))
+    before = Container(release.cluster, NAMESPACE, bridge["metadata"]["name"], "bridge")
+    shown_file = "/etc/lighthouse/redis-tls/tls.crt"
+    former, bridges = before.output("sha256sum", shown_file), release.identities((NAMESPACE, "bridge"))
+    eventually(lambda: _written(release, client) > 0, 60, "bridges write into Redis")
+    begin = time.monotonic()
+    renew(release.cluster, NAMESPACE, f"{RELEASE}-redis-client-tls")
+    eventually(
+        lambda: before.output("sha256sum", shown_file) != former, 180, "bridges have the new certificate"
+    )
+    took = time.monotonic() - begin
+    # It keeps nothing, and what bridges write into it afterwards is over new connections.
+    release.cluster.kubectl("delete", "pod", f"{RELEASE}-redis-0", "-n", NAMESPACE, "--wait=true")
+    eventually(lambda: _written(release, client) > 0, 120, "bridges write into the Redis that came anew")
+    assert release.identities((NAMESPACE, "bridge")) == bridges
+    report.row("Redis: bridges have a renewed certificate to show after, s", f"{took:.0f}")
+
+
+def _written(release: Release, client: Container) -> int:
+    """How many keys Redis has after bridges were asked; none while it is away."""
+    asks(client)
+    guard = Container(release.cluster, NAMESPACE, f"{RELEASE}-redis-0", "guard")
+    done = guard.run(PYTHON, "-I", "-c", KEYS)
+    return int(done.stdout) if done.returncode == 0 else 0

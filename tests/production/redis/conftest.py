@@ -31,6 +31,7 @@ PROFILE = CHART / "profiles" / "production-small.yaml"
 ALONE = {name: {"enabled": False} for name in ("agents", "fuse-csi")}
 NAME = f"{RELEASE}-redis"
 DOMAIN = f"{NAME}-nodes.{NAMESPACE}.svc.cluster.local"
+NODES_SECRET, CLIENTS_SECRET = "redis-certificate", "redis-client-certificate"
 USERS = ("bridge", "exporter", "keeper", "replication")
 NODES = f"{component('redis')},lighthouse.dev/role=node"
 KEEPER = f"{component('redis')},lighthouse.dev/role=keeper"
@@ -57,19 +58,29 @@ class Release:
     def __post_init__(self) -> None:
         self.authority = new_authority()
         self.passwords = {user: f"{user}-first-password" for user in USERS}
+        self.clients = self.folder / "clients"
+        self.clients.mkdir()
 
     def put_passwords(self) -> None:
         """Write the Secret of passwords."""
         self.put_secret("redis-users", {name: text.encode() for name, text in self.passwords.items()})
 
     def put_certificate(self, *trusted: tuple[x509.Certificate, ec.EllipticCurvePrivateKey]) -> int:
-        """Write a new certificate into its Secret, with these authorities or its own; returns its serial number."""
+        """Write new certificates of nodes and of clients into their Secrets, with these authorities or their own.
+
+        Returns the serial number of that of nodes.
+        """
         names = [f"*.{DOMAIN}", f"{NAME}.{NAMESPACE}.svc.cluster.local"]
-        serial = certificate(self.folder, ["127.0.0.1"], self.authority, names)
-        trust(self.folder, *(trusted or (self.authority,)))
-        files = {name: (self.folder / name).read_bytes() for name in ("tls.crt", "tls.key", "ca.crt")}
-        self.put_secret("redis-certificate", files)
-        return serial
+        serials = []
+        for folder, hosts, secret in (
+            (self.folder, names, NODES_SECRET),
+            (self.clients, ["client"], CLIENTS_SECRET),
+        ):
+            serials.append(certificate(folder, ["127.0.0.1"], self.authority, hosts))
+            trust(folder, *(trusted or (self.authority,)))
+            files = {name: (folder / name).read_bytes() for name in ("tls.crt", "tls.key", "ca.crt")}
+            self.put_secret(secret, files)
+        return serials[0]
 
     def put_secret(self, name: str, content: dict[str, bytes]) -> None:
         """Write a Secret."""
@@ -99,7 +110,7 @@ class Release:
             "keeper": {"image": self.images["redis-keeper"].values},
             "exporter": {"image": self.images["redis-exporter"].values},
             "cluster": {"primaries": self.primaries},
-            "tls": {"existingSecret": "redis-certificate"},
+            "tls": {"existingSecret": NODES_SECRET, "existingClientSecret": CLIENTS_SECRET},
             "users": {"existingSecret": "redis-users"},
         }
         return {"redis": redis | self.overrides, **self.others}
@@ -141,7 +152,7 @@ def release(
 @pytest.fixture(scope="session")
 def beside(release: Release) -> Iterator[Container]:
     """A pod that may use Redis, with the keeper's image and the passwords of all users."""
-    secrets = {"redis-users": "/etc/lighthouse/redis-users", "redis-certificate": "/etc/lighthouse/redis-tls"}
+    secrets = {"redis-users": "/etc/lighthouse/redis-users", CLIENTS_SECRET: "/etc/lighthouse/redis-tls"}
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",

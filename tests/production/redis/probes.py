@@ -13,12 +13,13 @@ from redis.retry import Retry
 # The second is not one of the first; the last is what ASK for a node that joined after its last look makes of redis-py.
 FAULTS = (RedisError, RedisClusterException, OSError, AttributeError)
 host, prefix = sys.argv[1:3]
+TLS = "/etc/lighthouse/redis-tls/"
 def password():
     return open("/etc/lighthouse/redis-users/bridge").read().splitlines()[0]
 def connect():
     return RedisCluster(
         host=host, port=6379, username="bridge", password=password(), ssl=True,
-        ssl_ca_certs="/etc/lighthouse/redis-tls/ca.crt", socket_timeout=1, socket_connect_timeout=1,
+        ssl_ca_certs=TLS + "ca.crt", ssl_certfile=TLS + "tls.crt", ssl_keyfile=TLS + "tls.key", socket_timeout=1, socket_connect_timeout=1,
         retry=Retry(NoBackoff(), 1),
     )
 closed = threading.Event()
@@ -65,7 +66,7 @@ from lighthouse_redis_keeper.settings import Access
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
 name, domain, primaries, replicas = sys.argv[1:5]
 access = Access(
-    users=Path("/etc/lighthouse/redis-users"), authority=Path("/etc/lighthouse/redis-tls/ca.crt"), seconds=1.0
+    users=Path("/etc/lighthouse/redis-users"), tls=Path("/etc/lighthouse/redis-tls"), seconds=1.0
 )
 nodes = Nodes(lambda pod: f"{name}-{pod}.{domain}", access)
 target = Target(int(primaries), int(replicas))

@@ -35,15 +35,17 @@ for host in sys.argv[1:]:
         except OSError as error:
             print(host, port, type(error).__name__)
 """
-AUTHORITY = "print(open('/etc/lighthouse/redis-tls/ca.crt').read().strip())"
+FILES = "for name in ('ca.crt', 'tls.crt'): print(open('/etc/lighthouse/redis-tls/' + name).read().strip())"
 LOGIN = """
 import sys
 from redis import Redis
 from redis.exceptions import RedisError
 user, password, *hosts = sys.stdin.read().split()
+tls = "/etc/lighthouse/redis-tls/"
+files = {"ssl_ca_certs": tls + "ca.crt", "ssl_certfile": tls + "tls.crt", "ssl_keyfile": tls + "tls.key"}
 for host in hosts:
     try:
-        Redis(host=host, ssl=True, ssl_ca_certs="/etc/lighthouse/redis-tls/ca.crt", username=user, password=password).ping()
+        Redis(host=host, ssl=True, **files, username=user, password=password).ping()
         print("yes")
     except RedisError:
         print("no")
@@ -104,14 +106,14 @@ def wait_served(release: Release, serial: int) -> float:
     )
 
 
-def wait_trusted(release: Release, *clients: Container) -> None:
-    """Wait until clients have the authorities of the Secret."""
-    wanted = (release.folder / "ca.crt").read_text().strip()
+def wait_taken(release: Release, *clients: Container) -> None:
+    """Wait until clients have the authorities and the certificate of their Secret."""
+    wanted = "\n".join((release.clients / name).read_text().strip() for name in ("ca.crt", "tls.crt"))
     for client in clients:
         eventually(
-            lambda client=client: client.output(PYTHON, "-I", "-c", AUTHORITY).strip() == wanted,  # type: ignore[misc]
+            lambda client=client: client.output(PYTHON, "-I", "-c", FILES).strip() == wanted,  # type: ignore[misc]
             240,
-            f"{client.pod} has the authorities",
+            f"{client.pod} has the files",
         )
 
 
@@ -141,7 +143,7 @@ def test_a_new_authority_takes_over_in_three_steps_without_a_restart(
             release.authority = signs
             serial = release.put_certificate(*trusted)
             wait_served(release, serial)
-            wait_trusted(release, beside, keeper)
+            wait_taken(release, beside, keeper)
         took = time.time() - event.began
         time.sleep(2)
     told(report, "authority of certificates rotated in three steps", event, took)

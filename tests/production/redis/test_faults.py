@@ -164,11 +164,35 @@ def test_volumes_of_one_machine_are_full(release: Release, beside: Container, re
     told(report, "the nodes of that machine killed afterwards", again, whole)
 
 
-def test_who_shows_no_password_is_refused(beside: Container) -> None:
-    script = (
-        "import sys\nfrom redis import Redis\nfrom redis.exceptions import RedisError\n"
-        "r = Redis(host=sys.argv[1], ssl=True, ssl_ca_certs='/etc/lighthouse/redis-tls/ca.crt', socket_timeout=3)\n"
-        "try:\n    print(r.ping())\nexcept RedisError as e:\n    print(type(e).__name__, e)"
-    )
-    said = beside.output(PYTHON, "-I", "-c", script, f"{NAME}-0.{DOMAIN}")
-    assert said.startswith("AuthenticationError")
+PING = """
+import sys
+from redis import Redis
+from redis.exceptions import RedisError
+host, *shown = sys.argv[1:]
+tls = "/etc/lighthouse/redis-tls/"
+options = {"ssl_ca_certs": tls + "ca.crt"}
+if "certificate" in shown:
+    options |= {"ssl_certfile": tls + "tls.crt", "ssl_keyfile": tls + "tls.key"}
+if "password" in shown:
+    options |= {"username": "bridge", "password": open("/etc/lighthouse/redis-users/bridge").readline().strip()}
+try:
+    print(Redis(host=host, ssl=True, socket_timeout=3, **options).ping())
+except RedisError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("shown", "answer"),
+    [
+        (("certificate", "password"), "True"),
+        (("certificate",), "AuthenticationError"),
+        (("password",), "ConnectionError"),
+        ((), "ConnectionError"),
+    ],
+)
+def test_who_does_not_show_both_certificate_and_password_is_refused(
+    shown: tuple[str, ...], answer: str, beside: Container
+) -> None:
+    said = beside.output(PYTHON, "-I", "-c", PING, f"{NAME}-0.{DOMAIN}", *shown)
+    assert said.split()[0] == answer, said

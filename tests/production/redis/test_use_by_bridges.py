@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import re
 import statistics
 import time
@@ -22,7 +21,7 @@ from tests.live.knocking import Target, knock, restricted_pod
 from tests.live.matrix import endpoint_of, place, port_targets
 from tests.live.support import Container, applied, component, eventually, pods
 from tests.production.redis.agents import Agents
-from tests.production.redis.conftest import ALONE, NAME
+from tests.production.redis.conftest import ALONE, CLIENTS_SECRET, NAME
 from tests.production.redis.probe import Event, kill_a_primary, watched
 from tests.production.reports import Report
 
@@ -60,7 +59,7 @@ def bridges(release: Release, beside: Container) -> Iterator[Release]:
             "own": True,
             "cluster": True,
             "existingSecret": "bridge-redis",
-            "existingTlsSecret": "redis-certificate",
+            "existingTlsSecret": CLIENTS_SECRET,
         }
         small = {"requests": {"cpu": "50m", "memory": "128Mi", "ephemeral-storage": "64Mi"}}
         release.others = ALONE | {
@@ -223,11 +222,12 @@ def test_bridges_reach_redis_on_its_port_alone_and_nobody_else_does(bridges: Rel
     assert matrix.cells > 140
 
 
-def test_bridges_do_not_get_the_key_of_the_server(bridges: Release) -> None:
+def test_bridges_have_a_key_of_their_own_and_not_that_of_the_server(bridges: Release) -> None:
     (bridge, *_) = pods(bridges.cluster, NAMESPACE, component("bridge"))
     container = Container(bridges.cluster, NAMESPACE, bridge["metadata"]["name"], "bridge")
-    listing = "import json, os; print(json.dumps([n for n in os.listdir('/etc/lighthouse/redis-tls') if n[0] != '.']))"
-    assert json.loads(container.python(listing)) == ["ca.crt"]
+    seen = container.python("print(open('/etc/lighthouse/redis-tls/tls.key').read())").strip()
+    keys = [(folder / "tls.key").read_text().strip() for folder in (bridges.clients, bridges.folder)]
+    assert [seen == key for key in keys] == [True, False]
 
 
 def test_exported_metrics_are_those_that_alerts_ask_for(bridges: Release) -> None:

@@ -39,7 +39,8 @@ postgres
 {{- $_ := set $found "host" (printf "%s.%s.svc.%s" $name .Release.Namespace $domain) -}}
 {{- $_ := set $found "username" "bridge" -}}
 {{- $_ := set $found "existingSecret" ($found.existingSecret | default (printf "%s-bridge" $name)) -}}
-{{- $_ := set $found "existingTlsSecret" ($found.existingTlsSecret | default (include "lighthouse.redis.tlsSecretName" .)) -}}
+{{- $_ := set $found "existingTlsSecret" ($found.existingTlsSecret | default (include "lighthouse.redis.clientTlsSecretName" .)) -}}
+{{- $_ := set $found "clientCertificate" true -}}
 {{- end -}}
 {{- toYaml $found -}}
 {{- end -}}

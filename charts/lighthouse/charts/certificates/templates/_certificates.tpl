@@ -78,6 +78,9 @@ it knows which components a release has.
 {{- /* Nodes are each other's clients. */ -}}
 {{- $usages := list "digital signature" "server auth" "client auth" -}}
 {{- $wanted = append $wanted (dict "component" "redis" "name" $name "secret" (include "lighthouse.redis.tlsSecretName" .) "namespace" $here "names" $names "addresses" (list "127.0.0.1") "usages" $usages) -}}
+{{- $client := printf "%s-client" $name -}}
+{{- $names := list (printf "%s.%s" $client $here) -}}
+{{- $wanted = append $wanted (dict "component" "redis" "name" $client "secret" (include "lighthouse.redis.clientTlsSecretName" .) "namespace" $here "names" $names "usages" (list "digital signature" "client auth")) -}}
 {{- end -}}
 {{- if and (hasKey .Subcharts "postgres") (not .Values.postgres.certificates.serverTLSSecret) -}}
 {{- $name := include "lighthouse.postgres.name" . -}}

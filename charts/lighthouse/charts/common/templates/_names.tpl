@@ -116,6 +116,11 @@ http://{{ include "lighthouse.bridge.name" . }}.{{ .Release.Namespace }}.svc.{{ 
 {{- include "lighthouse.redis.name" . }}-tls
 {{- end -}}
 
+{{- /* What clients show to Redis, with its authority. */ -}}
+{{- define "lighthouse.redis.clientTlsSecretName" -}}
+{{- include "lighthouse.redis.name" . }}-client-tls
+{{- end -}}
+
 {{- /* Secrets with certificates, whoever makes them. Those of the agents are in their namespace. */ -}}
 {{- define "lighthouse.bridge.tlsSecretName" -}}
 {{- include "lighthouse.bridge.name" . }}-tls

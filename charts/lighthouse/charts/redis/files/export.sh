@@ -2,7 +2,8 @@
 # Runs the exporter, which reads its password only at its start, and starts it anew when the password has changed.
 set -eu
 umask 077
-# It reads a certificate anew for each client.
+tls=/etc/lighthouse/redis-tls
+# It reads certificates anew for each client, and for each time that it asks Redis.
 if [ -n "${LIGHTHOUSE_METRICS_TLS_DIR:-}" ]; then
     set -- -tls-server-cert-file "$LIGHTHOUSE_METRICS_TLS_DIR/tls.crt" -tls-server-key-file "$LIGHTHOUSE_METRICS_TLS_DIR/tls.key"
 fi
@@ -16,7 +17,8 @@ while :; do
     printf '{"%s": "%s", "%s": "%s"}' "$address" "$text" \
         "rediss://exporter@${address#rediss://}" "$text" > /run/exporter/passwords.json
     redis_exporter -redis.addr "$address" -redis.user exporter -redis.password-file /run/exporter/passwords.json \
-        -tls-ca-cert-file /etc/lighthouse/redis-tls/ca.crt -config-command - -web.listen-address :9121 "$@" &
+        -tls-ca-cert-file "$tls/ca.crt" -tls-client-cert-file "$tls/tls.crt" -tls-client-key-file "$tls/tls.key" \
+        -config-command - -web.listen-address :9121 "$@" &
     exporter=$!
     while kill -0 "$exporter" 2> /dev/null; do
         IFS= read -r latest < /etc/lighthouse/redis-users/exporter || [ -n "$latest" ]

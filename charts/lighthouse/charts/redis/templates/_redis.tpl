@@ -62,12 +62,12 @@ lighthouse.dev/role: {{ .role }}
 - name: users
   mountPath: /etc/lighthouse/redis-users
   readOnly: true
-- name: authority
+- name: client-tls
   mountPath: /etc/lighthouse/redis-tls
   readOnly: true
 {{- end -}}
 
-{{- /* Arguments: context, optional (whether the Secrets may be missing), keys (of that with the certificate). */ -}}
+{{- /* Arguments: context, optional (whether the Secrets may be missing). */ -}}
 {{- define "redis.keeperVolumes" -}}
 - name: users
   secret:
@@ -77,23 +77,58 @@ lighthouse.dev/role: {{ .role }}
     items:
       - key: keeper
         path: keeper
-- name: authority
-  secret:
-    secretName: {{ include "redis.tlsSecret" .context | quote }}
-    defaultMode: 0440
-    optional: {{ .optional }}
-    items:
-      {{- range .keys }}
-      - key: {{ . }}
-        path: {{ . }}
-      {{- end }}
+{{ include "redis.clientTls" . }}
 {{- end -}}
 
-{{- /* What those see of the Secret with the certificate who know nodes by it, and show it to Prometheus if there is TLS:
-       as JSON. */ -}}
-{{- define "redis.shownKeys" -}}
-{{- .Values.global.certificates.metrics | ternary (list "ca.crt" "tls.crt" "tls.key") (list "ca.crt") | toJson -}}
+{{- /* What clients know nodes by and show to them, as a volume. The authority is from the nodes' own Secret: before an
+       upgrade from a release without the other it is the one that is there. Arguments: context, optional. */ -}}
+{{- define "redis.clientTls" -}}
+- name: client-tls
+  projected:
+    defaultMode: 0440
+    sources:
+      - secret:
+          name: {{ include "redis.tlsSecret" .context | quote }}
+          optional: {{ .optional }}
+          items:
+            - key: ca.crt
+              path: ca.crt
+      - secret:
+          name: {{ include "redis.clientTlsSecret" .context | quote }}
+          optional: {{ .optional }}
+          items:
+            - key: tls.crt
+              path: tls.crt
+            - key: tls.key
+              path: tls.key
 {{- end -}}
+
+{{- /* Where those that are clients of Redis have what they show to Prometheus, if there is TLS: the nodes' certificate. */ -}}
+{{- define "redis.metricsFolder" -}}
+/etc/lighthouse/metrics-tls
+{{- end -}}
+
+{{- define "redis.metricsMount" }}
+{{- if .Values.global.certificates.metrics }}
+- name: metrics-tls
+  mountPath: {{ include "redis.metricsFolder" . }}
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "redis.metricsVolume" }}
+{{- if .Values.global.certificates.metrics }}
+- name: metrics-tls
+  secret:
+    secretName: {{ include "redis.tlsSecret" . | quote }}
+    defaultMode: 0440
+    items:
+      - key: tls.crt
+        path: tls.crt
+      - key: tls.key
+        path: tls.key
+{{- end }}
+{{- end }}
 
 {{- define "redis.usersSecret" -}}
 {{- .Values.users.existingSecret | default (include "lighthouse.redis.usersSecretName" .) -}}
@@ -101,4 +136,8 @@ lighthouse.dev/role: {{ .role }}
 
 {{- define "redis.tlsSecret" -}}
 {{- .Values.tls.existingSecret | default (include "lighthouse.redis.tlsSecretName" .) -}}
+{{- end -}}
+
+{{- define "redis.clientTlsSecret" -}}
+{{- .Values.tls.existingClientSecret | default (include "lighthouse.redis.clientTlsSecretName" .) -}}
 {{- end -}}
