@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
 import json
+import re
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -13,14 +15,16 @@ import httpx
 import pytest
 
 from ci.operators import traefik
+from ci.settings import NAMESPACE, RELEASE
 from lighthouse_harness.manifests import merge
 from tests.live.support import eventually, signal_all
-from tests.production.edge.conftest import ANSWER_SECONDS
+from tests.production.edge.conftest import ANSWER_SECONDS, BRIDGES
 from tests.production.edge.outside import HOST, USER_AGENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ci.release import Cluster
     from tests.live.support import Container
     from tests.production.edge.conftest import Release
     from tests.production.edge.outside import Outside
@@ -253,3 +257,68 @@ def _burst(outside: Outside, count: int) -> list[int]:
             return answer.status_code
 
         return list(pool.map(ask, range(count)))
+
+
+@pytest.mark.proves(21, level="running")
+def test_the_thousand_of_the_default_is_the_thousand_of_the_edge(
+    edge: Release, outside: Outside, report: Report
+) -> None:
+    """Asked without a bridge, so that what the edge lets through ends at once as 503 and no bridge sets the pace."""
+    with _away(edge.cluster):
+        eventually(lambda: set(_burst(outside, 8)) == {503}, 60, "the edge knows of no bridge")
+        time.sleep(2)  # in which buckets fill
+        begin = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(FLOOD_CONNECTIONS) as pool:
+            said = b"".join(pool.map(lambda _: _flood(outside), range(FLOOD_CONNECTIONS)))
+        seconds = time.monotonic() - begin
+    statuses = collections.Counter(re.findall(rb"^HTTP/1\.1 (\d+)", said, re.MULTILINE))
+    assert set(statuses) == {b"503", b"429"}, statuses
+    assert len(re.findall(rb"^Retry-After: [1-9]", said, re.MULTILINE)) == statuses[b"429"]
+    # Two replicas count, each by itself, and each lets a thousand through at once.
+    assert statuses[b"503"] <= 2 * 1000 * (seconds + 1) * 1.02
+    assert statuses[b"503"] >= 1000 * (seconds + 1) * 0.9
+    eventually(outside.is_served, 120, "the bridge through the edge")
+    report.row(
+        f"Requests of one client in {seconds:.1f} s at 1,000 a second, two replicas",
+        f"{statuses[b'503']:,} of {statuses.total():,}",
+    )
+
+
+FLOOD_CONNECTIONS, FLOOD_SECONDS, FLOOD_BATCH = 8, 5, 50
+
+
+def _flood(outside: Outside) -> bytes:
+    """What the edge says to requests that are sent on one connection without waiting for each answer."""
+    request = b"GET /health HTTP/1.1\r\nHost: " + HOST.encode() + b"\r\n"
+    batch, last = (request + b"\r\n") * FLOOD_BATCH, request + b"Connection: close\r\n\r\n"
+    said, seen, mark = bytearray(), 0, b"HTTP/1.1 "
+    end = time.monotonic() + FLOOD_SECONDS
+    with outside.raw() as connection:
+        while time.monotonic() < end:
+            connection.sendall(batch)
+            answered = 0
+            while answered < FLOOD_BATCH:
+                more = connection.recv(2**16)
+                assert more, said[-200:]
+                said += more
+                found = said.count(mark, seen)
+                answered += found
+                # What may yet become a status line is looked at again.
+                seen = said.rindex(mark) + 1 if found else seen
+        connection.sendall(last)
+        while more := connection.recv(2**16):
+            said += more
+    return bytes(said)
+
+
+@contextlib.contextmanager
+def _away(cluster: Cluster) -> Iterator[None]:
+    """No bridge."""
+    name = f"deployment/{RELEASE}-bridge"
+    scale = ("scale", name, "-n", NAMESPACE)
+    cluster.kubectl(*scale, "--replicas=0")
+    try:
+        yield
+    finally:
+        cluster.kubectl(*scale, f"--replicas={BRIDGES}")
+        cluster.kubectl("rollout", "status", name, "-n", NAMESPACE, "--timeout=120s")
