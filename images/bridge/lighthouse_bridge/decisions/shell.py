@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Literal
 import tree_sitter_bash
 from tree_sitter import Language, Parser
 
+from .coverage import unseen
 from .heredoc import check_heredoc
+from .loops import loop_values
 from .syntax import Assignment, Block, Command, Opaque, Part, Redirect, Word
 from .words import WordError, read_word
 
@@ -24,12 +26,10 @@ MAX_LENGTH = 16_384
 MAX_DEPTH = 40
 # The parser needs time quadratic in these: 1,000 take about 50 ms.
 MAX_OPERATORS = 1000
-_BLANK = re.compile(rb"(?:[ \t\n]|\\\n)*")
 # Arithmetic over plain numbers; with names in it, it can run commands.
 _NUMBERS = re.compile(rb"\$\(\([0-9 +*/%()<>=&|!-]*\)\)")
-# A loop over so many words is judged for each of them, as long as a script has no more rounds than this in all.
-_MAX_VALUES = 10
-_MAX_ROUNDS = 40
+# So many rounds of loops in all are judged each for itself.
+MAX_ROUNDS = 40
 _SPLIT_WORD = re.compile(r"[^ \t\n]\\\n[^ \t\n]")
 _NESTING = frozenset(
     {
@@ -94,7 +94,8 @@ def parse_shell(text: str) -> list[Part]:
         reader.opaque(root, "cannot be parsed completely")
     elif not reader.parts and text.strip():
         reader.opaque(root, "holds no command")
-    reader.check_coverage(root)
+    if (reason := unseen(root, source)) is not None:
+        reader.opaque(root, reason)
     return reader.parts
 
 
@@ -165,7 +166,7 @@ class _Reader:
             self._list(node, depth, piped)
         elif node.type in _KINDS:
             with self._block(_KINDS[node.type]):
-                values = self._loop_values(node)
+                values = loop_values(node, self._known, MAX_ROUNDS - self._rounds)
                 self._children(
                     node, [c for c in node.children if not values or c != node.children[-1]], depth, piped
                 )
@@ -236,23 +237,6 @@ class _Reader:
         variable = node.child_by_field_name("variable")
         if variable is not None:
             self.parts.append(Assignment(self._text(node)[:80], self._text(variable), None))
-
-    def _loop_values(self, node: Node) -> list[Word]:
-        """The values of a loop's variable when they are plain in the text and nothing else there may set it."""
-        variable = node.child_by_field_name("variable") if node.type == "for_statement" else None
-        body = node.children[-1] if node.children else None
-        if variable is None or body is None or body.type != "do_group":
-            return []
-        name = self._text(variable)
-        meant = re.findall(rf"\$(?:{name}\b|\{{{name}\}})|(?<=\s)-{name}(?=\s)", self._text(body))
-        if len(meant) != len(re.findall(rf"\b{name}\b", self._text(body))):
-            return []
-        try:
-            words = [read_word(child, self._known) for child in node.children_by_field_name("value")]
-        except WordError:
-            return []
-        several = any(word.dynamic for word in words) or len(words) > _MAX_VALUES
-        return [] if several or self._rounds + len(words) > _MAX_ROUNDS else words
 
     def _rounds_of(self, node: Node, values: list[Word], depth: int, piped: bool) -> None:
         """The body of a loop once for each value of its variable."""
@@ -404,26 +388,6 @@ class _Reader:
         before = self._source[node.start_byte - 1 : node.start_byte]
         if before not in {b"", b" ", b"\t", b"\n", b";"} or b"\n" in (node.text or b""):
             self.opaque(node, "holds a comment where a shell may see none")
-
-    def check_coverage(self, root: Node) -> None:
-        """What lies between the parser's tokens must be blank, else it saw less than the shell will."""
-        position = 0
-        pending = [root]
-        while pending:
-            node = pending.pop()
-            if node.is_missing:
-                self.opaque(root, "cannot be parsed completely")
-                return
-            if node.child_count and node.type not in {"string", "heredoc_body"}:
-                pending += sorted(node.children, key=lambda child: child.start_byte, reverse=True)
-                continue
-            gap = self._source[position : node.start_byte]
-            if node.start_byte > position and not _BLANK.fullmatch(gap):
-                self.opaque(root, f"holds {gap[:40].decode(errors='replace')!r} where the parser saw nothing")
-                return
-            position = max(position, node.end_byte)
-        if not _BLANK.fullmatch(self._source[position:]):
-            self.opaque(root, "goes on where the parser saw nothing")
 
     def _text(self, node: Node) -> str:
         return (node.text or b"").decode()
