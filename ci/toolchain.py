@@ -233,6 +233,12 @@ ALERTMANAGER = GoTool(
     ("alertmanager",),
     absent=("ui/app/dist/index.html",),  # the web UI; the API is whole
 )
+KUBE_STATE_METRICS = GoTool(
+    "kube-state-metrics",
+    "k8s.io/kube-state-metrics/v2",
+    ("k8s.io/kube-state-metrics/v2",),
+    ("kube-state-metrics",),
+)
 
 
 def go_version() -> str:

@@ -12,7 +12,14 @@ from ci.images import Image, files_image, program_image
 from ci.local import put_on_nodes
 from ci.operators.install import apply_documents, ready
 from ci.settings import ROOT
-from ci.toolchain import ALERTMANAGER, PROMETHEUS, PROMETHEUS_OPERATOR, go_tool, module_folder
+from ci.toolchain import (
+    ALERTMANAGER,
+    KUBE_STATE_METRICS,
+    PROMETHEUS,
+    PROMETHEUS_OPERATOR,
+    go_tool,
+    module_folder,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,12 +48,14 @@ def install(steps: Steps, cluster: Cluster) -> None:
     with steps.step(f"Prometheus operator {PROMETHEUS_OPERATOR.version}"):
         apply_documents(cluster, [own[0], *_operator(images)])
         ready(cluster, NAMESPACE, "prometheus-operator")
-    with steps.step(f"Prometheus {server_version()}, Alertmanager {ALERTMANAGER.version}"):
+    versions = f"Alertmanager {ALERTMANAGER.version}, kube-state-metrics {KUBE_STATE_METRICS.version}"
+    with steps.step(f"Prometheus {server_version()}, {versions}"):
         _give_images(own, images)
         apply_documents(cluster, own)
         for kind in ("prometheus", "alertmanager"):
             words = ["wait", "--for=condition=Available", f"{kind}/{NAME}", "-n", NAMESPACE]
             cluster.kubectl(*words, "--timeout=180s")
+        ready(cluster, NAMESPACE, "kube-state-metrics")
 
 
 def server_version() -> str:
@@ -63,6 +72,9 @@ def _images(steps: Steps) -> dict[str, Image]:
         "reloader": _in_bin(steps, "prometheus-config-reloader", reloader),
         "prometheus": _in_bin(steps, "prometheus", go_tool(PROMETHEUS, steps) / "prometheus"),
         "alertmanager": _in_bin(steps, "alertmanager", go_tool(ALERTMANAGER, steps) / "alertmanager"),
+        "kube-state-metrics": program_image(
+            steps, "kube-state-metrics", go_tool(KUBE_STATE_METRICS, steps) / "kube-state-metrics"
+        ),
     }
 
 
@@ -110,6 +122,9 @@ def _operator(images: dict[str, Image]) -> list[Manifest]:
 def _give_images(documents: list[Manifest], images: dict[str, Image]) -> None:
     versions = {"Prometheus": f"v{server_version()}", "Alertmanager": f"v{ALERTMANAGER.version}"}
     for document in documents:
+        if document["kind"] == "Deployment":
+            (container,) = document["spec"]["template"]["spec"]["containers"]
+            container["image"] = images[container["name"]].reference
         if version := versions.get(document["kind"]):
             image = images[document["kind"].lower()].reference
             document["spec"] |= {"image": image, "version": version}

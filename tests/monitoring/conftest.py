@@ -69,12 +69,17 @@ class Site:
     """The release, who watches it, and who works with it."""
 
     cluster: Cluster
+    images: dict[str, image_builds.Image]
     watch: Watch
     work: Work
     operator: Bridge
     backups: Backups
     began: float = 0
     """When Prometheus first saw all of it."""
+
+    def install(self, *values: Path) -> None:
+        """Install or upgrade the release with these files of values."""
+        install_release(self.cluster, self.images, *values)
 
     def apply(self, *objects: dict[str, Any]) -> None:
         """Make or change objects."""
@@ -91,21 +96,27 @@ def cluster() -> Cluster:
     return local.running()
 
 
+def install_release(cluster: Cluster, images: dict[str, image_builds.Image], *values: Path) -> None:
+    """Install or upgrade the release with these files of values, over those of the local cluster."""
+    for namespace in (NAMESPACE, AGENTS, CSI):
+        # Those of an earlier run were shortened, and helm takes nobody's fields away.
+        cluster.kubectl("delete", "prometheusrules", "--all", "-n", namespace)
+    # Files may name the same parts, such as NetworkPolicies: helm joins them.
+    own = [word for path in values for word in ("--values", str(path))]
+    arguments = [*local_values([images[name] for name in image_builds.PRODUCT]), *own]
+    install(cluster, RELEASE, NAMESPACE, arguments, timeout="10m")
+
+
 @pytest.fixture(scope="session")
 def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The release at work, seen by Prometheus."""
     images = local.product_on_nodes(Steps(quiet=True), image_builds.RELEASED)
     path = tmp_path_factory.mktemp("monitoring") / "values.json"
     path.write_text(json.dumps({**ADMITTED, **VALUES, "redis": _redis(images)}))
-    for namespace in (NAMESPACE, AGENTS, CSI):
-        # Those of an earlier run were shortened, and helm takes nobody's fields away.
-        cluster.kubectl("delete", "prometheusrules", "--all", "-n", namespace)
-    # Both files name NetworkPolicies, and helm joins them.
-    arguments = [*local_values([images[name] for name in image_builds.PRODUCT]), "--values", str(path)]
-    install(cluster, RELEASE, NAMESPACE, arguments, timeout="10m")
+    install_release(cluster, images, path)
     operator = Bridge(cluster, "operator", "watching-operator")
     backups = Backups(cluster, images["bridge"].reference, ADMITTED)
-    made = Site(cluster, Watch(cluster), Work(cluster), operator, backups)
+    made = Site(cluster, images, Watch(cluster), Work(cluster), operator, backups)
     made.apply(*backups.objects)
     cluster.kubectl(
         "wait", "-n", NAMESPACE, "--for=condition=Ready", f"pod/{backups.container.pod}", "--timeout=60s"

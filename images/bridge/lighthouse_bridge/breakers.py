@@ -32,6 +32,7 @@ class Breaker:
         self._failed = 0
         self._open_until = 0.0
         metrics.circuit_open.labels(tier).set(0)
+        metrics.tier_failures.labels(tier)
 
     def allows(self) -> bool:
         """Whether the tier may be tried now."""

@@ -48,6 +48,9 @@ class Application:
         by_path: dict[str, list[Route]] = {}
         for route in routes:
             by_path.setdefault(route.path, []).append(route)
+            for status in {500, *route.statuses}:
+                if status >= 500:
+                    metrics.child(metrics.requests, route.method, route.path, str(status))
         endpoints = {path: _Endpoint(self, same) for path, same in by_path.items()}
         # Most requests are for paths without parameters: finding those needs no search.
         self._literal = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}

@@ -28,6 +28,8 @@ DECISION_KEPT_US = 3600 * 1_000_000
 PACKAGES_KEPT_US = 7 * 86_400 * 1_000_000
 PACKAGES_KEPT = 10_000
 HISTORY_KEPT_US = 30 * 86_400 * 1_000_000
+# There before the first, as LIMITS in metrics.
+metrics.escalations_ended.labels("expired", Decision.BLOCK.label)
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from .credentials import Role
 from .decisions.verdict import Decision
 from .endpoint import METHODS, OTHER_METHOD, UNMATCHED, WRONG_METHOD
 from .events import EventType
-from .metrics import VIOLATIONS
+from .metrics import LIMITS, VIOLATIONS
 from .routes import ROUTES
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ LABELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "code": _CODES,
     },
     "lighthouse_bridge_http_request_duration_seconds": {"route": _ROUTES},
-    "lighthouse_bridge_requests_limited_total": {
-        "limit": ("agent", "total", "registrations", "elicitations", "responses"),
-    },
+    "lighthouse_bridge_requests_limited_total": {"limit": LIMITS},
     "lighthouse_bridge_security_violations_total": {"kind": VIOLATIONS},
     "lighthouse_bridge_expert_answers_total": {
         "decision": ("approve", "deny", "abstain", "completed", "failed"),

@@ -110,6 +110,10 @@ requests_limited = Counter(
     ("limit",),
     registry=REGISTRY,
 )
+LIMITS = ("agent", "total", "registrations", "elicitations", "responses")
+# What counts faults is there before the first: of a series that begins with it no rate tells.
+for _limit in LIMITS:
+    requests_limited.labels(_limit)
 violations = Counter(
     "lighthouse_bridge_security_violations",
     "Requests that only an attacker or a defect makes.",

@@ -79,7 +79,11 @@ class DriverMetrics:
             ["reason"],
             registry=self.registry,
         )
+        # What counts faults is there before the first: of a series that begins with it no rate tells.
         self.aborts.labels("deadline")
+        self.handoffs.labels("hello", "refused")
+        for method in ("NodePublishVolume", "NodeUnpublishVolume"):
+            self.operations.labels(method, grpc.StatusCode.INTERNAL.name)
 
         self.mounts: Callable[[], Mapping[str, int]] = lambda: dict.fromkeys(_STATES, 0)
         self.waiting: Callable[[], int] = lambda: 0

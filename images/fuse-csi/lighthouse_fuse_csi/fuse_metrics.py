@@ -63,7 +63,8 @@ class Metrics:
     """All counters of one daemon process."""
 
     def __init__(self) -> None:
-        self.requests: dict[tuple[str, str], int] = defaultdict(int)
+        # Errors are there before the first: of a series that begins with it no rate tells.
+        self.requests: dict[tuple[str, str], int] = defaultdict(int, {("read", "EIO"): 0})
         self.durations: dict[str, Times] = defaultdict(Times)
         self.bridge: dict[tuple[str, str], Times] = defaultdict(Times)
         self.invalidations: dict[str, int] = defaultdict(int)

@@ -60,6 +60,20 @@ def test_a_fresh_bridge_and_one_that_was_used_expose_exactly_what_is_documented(
         assert name in text
 
 
+def test_what_counts_faults_is_there_before_the_first(start_bridge: Callable[..., Bridge]) -> None:
+    """Of a series that begins with its first fault no rate tells that there was one."""
+    text = scrape(start_bridge())
+    for name in (
+        'requests_limited_total{limit="agent"}',
+        'requests_limited_total{limit="total"}',
+        'tier_failures_total{tier="pattern"}',
+        'escalations_ended_total{decision="blocked",tier="expired"}',
+        'http_requests_total{code="500",method="POST",route="/validate"}',
+        'http_requests_total{code="503",method="POST",route="/validate"}',
+    ):
+        assert f"lighthouse_bridge_{name} 0.0" in text, name
+
+
 def test_no_client_makes_the_number_of_series_grow(start_bridge: Callable[..., Bridge]) -> None:
     own = start_bridge(LIGHTHOUSE_AGENT_PER_MINUTE="0")
     builder = own.join("builder")

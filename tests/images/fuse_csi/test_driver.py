@@ -215,6 +215,8 @@ def test_health_and_metrics_are_served(node: Node) -> None:
             "lighthouse_csi_operation_duration_seconds_bucket",
             "lighthouse_csi_connection_waiting_requests",
             'lighthouse_csi_connection_aborts_total{reason="deadline"}',
+            'lighthouse_csi_operations_total{code="INTERNAL",method="NodePublishVolume"}',
+            'lighthouse_csi_fd_handoffs_total{kind="hello",result="refused"}',
         ):
             assert name in text
     finally:

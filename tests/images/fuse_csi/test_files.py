@@ -181,6 +181,7 @@ def test_metrics_tell_of_requests_cache_and_readiness(pod: Pod, bridge: BridgePr
     assert process("fuse").departures(text) == []
     for name in (
         'lighthouse_fuse_requests_total{errno="",op="lookup"}',
+        'lighthouse_fuse_requests_total{errno="EIO",op="read"} 0.0',
         'lighthouse_fuse_request_duration_seconds_bucket{le="+Inf",op="read"}',
         "lighthouse_fuse_requests_in_flight",
         "lighthouse_fuse_read_bytes_total",

@@ -1,0 +1,73 @@
+"""What the panels of a release's dashboards get from Prometheus when they ask it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from ci.monitoring.boards import Panel, given, panels
+from ci.settings import NAMESPACE
+from tests.monitoring.pictures import draw
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ci.release import Cluster
+    from tests.monitoring.watch import Watch
+
+Boards = dict[str, Any]
+SECONDS = 3600
+
+
+def boards_of(cluster: Cluster) -> Boards:
+    """The dashboards as the release has them in its namespace, thresholds filled in."""
+    found = {}
+    for item in cluster.get("configmaps", "-n", NAMESPACE, "-l", "grafana_dashboard=1")["items"]:
+        ((name, text),) = item["data"].items()
+        found[name.removeprefix("lighthouse-").removesuffix(".json")] = json.loads(text)
+    return found
+
+
+class Asked:
+    """What each query of each panel returned, as `dashboard / title / legend`, over the latest hour at most."""
+
+    def __init__(self, watch: Watch, boards: Boards, seconds: float = SECONDS) -> None:
+        self.boards = boards
+        end = time.time()
+        self.lines: dict[str, list[dict[str, Any]]] = {
+            key: watch.lines(given(query), end - seconds, end)
+            for panel in panels(boards)
+            for key, query in _named(panel).items()
+        }
+
+    def empty(self) -> set[str]:
+        """Queries that returned nothing."""
+        return {name for name, lines in self.lines.items() if not lines}
+
+    def blank(self) -> set[str]:
+        """Queries whose lines show nothing: NaN from end to end, whatever Prometheus returned."""
+        return {
+            name
+            for name, lines in self.lines.items()
+            if lines
+            and not any(re.fullmatch(r"[-+.0-9e]+", value) for line in lines for _, value in line["values"])
+        }
+
+    def draw(self, folder: Path) -> list[Path]:
+        """A picture of each dashboard."""
+        drawn = []
+        for name, board in self.boards.items():
+            own = {
+                panel.content["title"]: [self.lines[key] for key in _named(panel)]
+                for panel in panels({name: board})
+            }
+            drawn.append(draw(board, own, folder / f"{name}.svg"))
+        return drawn
+
+
+def _named(panel: Panel) -> dict[str, str]:
+    """A panel's queries by name."""
+    legends = [str(target["legendFormat"]) for target in panel.content["targets"]]
+    return {f"{panel.name} / {legend}": query for legend, query in zip(legends, panel.queries, strict=True)}
