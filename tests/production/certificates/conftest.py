@@ -98,9 +98,7 @@ class Release:
 @pytest.fixture(scope="session")
 def release(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Release:
     """The chart with certificates of its own authority."""
-    steps = Steps(quiet=True)
-    base = image_builds.base_image(steps)
-    images = [image_builds.product_image(steps, name, base) for name in image_builds.PRODUCT]
+    images = list(local.product_on_nodes(Steps(quiet=True), image_builds.PRODUCT).values())
     # An authority from an earlier run would be taken over.
     with contextlib.suppress(Failure):
         cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", "--ignore-not-found")
