@@ -10,12 +10,16 @@ import (
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/resource"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metrics "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/cert-manager/cert-manager/pkg/controller"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/acmechallenges"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/acmeorders"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/acme"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/approver"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/selfsigned"
@@ -28,6 +32,8 @@ import (
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificates/trigger"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/clusterissuers"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/issuers"
+	_ "github.com/cert-manager/cert-manager/pkg/issuer/acme"
+	dnsutil "github.com/cert-manager/cert-manager/pkg/issuer/acme/dns/util"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/selfsigned"
 )
@@ -37,6 +43,11 @@ const (
 	workers       = 5
 	queries       = 20
 	burst         = 50
+	challenges    = 60
+	dnsPeriod     = 10 * time.Second
+	solverCPU     = "100m"
+	solverLeast   = "10m"
+	solverMemory  = "64Mi"
 	metricsListen = "0.0.0.0:9402"
 	healthListen  = "0.0.0.0:9403"
 )
@@ -44,9 +55,9 @@ const (
 func runController(ctx context.Context, flags *pflag.FlagSet) error {
 	resources := flags.String("cluster-resource-namespace", "kube-system", "where the Secrets of ClusterIssuers are")
 	leader := flags.String("leader-election-namespace", "", "where the Lease of the leader is")
-	// The chart always passes these, and this build has no ACME issuer that would use them.
-	flags.String("acme-http01-solver-image", "", "taken and not used")
-	flags.Int("max-concurrent-challenges", 0, "taken and not used")
+	image := flags.String("acme-http01-solver-image", "", "the image of the pods that answer ACME")
+	most := flags.Int("max-concurrent-challenges", challenges, "how many questions of ACME are answered at once")
+	gateway := flags.Bool("enable-gateway-api", false, "whether ACME is answered through Gateways too")
 	if err := parse(flags); err != nil {
 		return err
 	}
@@ -54,6 +65,19 @@ func runController(ctx context.Context, flags *pflag.FlagSet) error {
 		KubernetesAPIQPS:   queries,
 		KubernetesAPIBurst: burst,
 		IssuerOptions:      controller.IssuerOptions{ClusterResourceNamespace: *resources},
+		ACMEOptions: controller.ACMEOptions{
+			HTTP01SolverImage:                 *image,
+			HTTP01SolverResourceRequestCPU:    resource.MustParse(solverLeast),
+			HTTP01SolverResourceRequestMemory: resource.MustParse(solverMemory),
+			HTTP01SolverResourceLimitsCPU:     resource.MustParse(solverCPU),
+			HTTP01SolverResourceLimitsMemory:  resource.MustParse(solverMemory),
+			ACMEHTTP01SolverRunAsNonRoot:      true,
+			DNS01CheckAuthoritative:           true,
+			DNS01Nameservers:                  dnsutil.RecursiveNameservers,
+			DNS01CheckRetryPeriod:             dnsPeriod,
+		},
+		SchedulerOptions: controller.SchedulerOptions{MaxConcurrentChallenges: *most},
+		ConfigOptions:    controller.ConfigOptions{EnableGatewayAPI: *gateway},
 		CertificateOptions: controller.CertificateOptions{
 			CopiedAnnotationPrefixes:                 []string{"*", "-kubectl.kubernetes.io/"},
 			CertificateRequestMinimumBackoffDuration: time.Hour,
@@ -118,5 +142,9 @@ func runControllers(ctx context.Context, factory *controller.ContextFactory) err
 	})
 	shared.SharedInformerFactory.Start(ctx.Done())
 	shared.KubeSharedInformerFactory.Start(ctx.Done())
+	shared.HTTP01ResourceMetadataInformersFactory.Start(ctx.Done())
+	if shared.GatewaySolverEnabled {
+		shared.GWShared.Start(ctx.Done())
+	}
 	return group.Wait()
 }

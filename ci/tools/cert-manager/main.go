@@ -1,8 +1,9 @@
-// cert-manager in one program: the controller, the webhook and the CA injector, chosen by the first argument.
+// cert-manager in one program: the controller, the webhook, the CA injector and the solver of ACME's questions, chosen
+// by the first argument.
 //
 // Upstream's own programs are modules that no proxy serves. This one calls the same exported functions, for the
-// issuers that need no cloud's SDK: self-signed and CA. Its module's path lies below upstream's, which lets it use
-// upstream's internal packages, as upstream's own programs do.
+// issuers self-signed, CA and ACME. Its module's path lies below upstream's, which lets it use upstream's internal
+// packages, as upstream's own programs do.
 package main
 
 import (
@@ -25,9 +26,10 @@ func main() {
 		"controller": runController,
 		"webhook":    runWebhook,
 		"cainjector": runInjector,
+		"acmesolver": runSolver,
 	}
 	if len(os.Args) < 2 || roles[os.Args[1]] == nil {
-		fail(errors.New("give one of controller, webhook and cainjector as the first argument"))
+		fail(errors.New("give one of controller, webhook, cainjector and acmesolver as the first argument"))
 	}
 	name := os.Args[1]
 	logf.InitLogs()
