@@ -117,12 +117,14 @@ def test_production(nodes: int, part: str) -> None:
     with locked(LOCK), Steps() as steps:
         helm_3 = toolchain.go_tool(toolchain.HELM3, steps)
         cluster, _ = local.start(steps, lifecycle.nodes_of(nodes))
-        if part in {"", "postgres", "certificates"}:
-            operator_installs.install_local(steps, cluster)
-        elif part == "edge":
-            operator_installs.install_cert_manager(steps, cluster)
-        if part in {"", "edge"}:
+        with_edge = part in {"", "edge"}
+        # First, since cert-manager looks for the Gateway API when it starts.
+        if with_edge:
             traefik.install(steps, cluster)
+        if part in {"", "postgres", "certificates"}:
+            operator_installs.install_local(steps, cluster, gateway=with_edge)
+        elif part == "edge":
+            operator_installs.install_cert_manager(steps, cluster, gateway=True)
     folder = str((PRODUCTION / part).relative_to(ROOT))
     raise SystemExit(proofs.pytest([folder, PATIENT], helm=cluster.tools, helm3=helm_3, live=True))
 

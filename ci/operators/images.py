@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ci.console import Steps
 
 HERE = ROOT / "ci" / "operators"
-CERT_MANAGER_ROLES = ("controller", "webhook", "cainjector")
+CERT_MANAGER_ROLES = ("controller", "webhook", "cainjector", "acmesolver")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def build(steps: Steps, base: Image) -> LocalImages:
 
 
 def _cert_manager(steps: Steps, programs: Path, role: str) -> Image:
-    """One of cert-manager's three: the same program, told by the entrypoint which one it is."""
+    """One of cert-manager's: the same program, told by the entrypoint which one it is."""
     program = programs / "allinone"
 
     def fill(root: Path) -> None:

@@ -28,23 +28,23 @@ TOOLS = {tool.name: tool for tool in OPERATOR_TOOLS}
 WEBHOOK_SECONDS = 90.0
 
 
-def install_local(steps: Steps, cluster: Cluster) -> images.LocalImages:
-    """Install on the local cluster with images built here."""
+def install_local(steps: Steps, cluster: Cluster, *, gateway: bool = False) -> images.LocalImages:
+    """Install on the local cluster with images built here; `gateway` if it has the Gateway API."""
     built = images.build(steps, base_image(steps))
     put_on_nodes(steps, built.all())
     references = manifests.Images(
         built.cloudnative_pg.reference, built.barman_plugin.reference, built.barman_sidecar.reference
     )
-    _install(steps, cluster, references, _cert_manager_images(built.cert_manager))
+    _install(steps, cluster, references, _cert_manager_arguments(built.cert_manager, gateway=gateway))
     return built
 
 
-def install_cert_manager(steps: Steps, cluster: Cluster) -> None:
-    """Install cert-manager alone on the local cluster."""
+def install_cert_manager(steps: Steps, cluster: Cluster, *, gateway: bool = False) -> None:
+    """Install cert-manager alone on the local cluster; `gateway` if that has the Gateway API."""
     built = images.cert_manager(steps)
     put_on_nodes(steps, built.values())
     with steps.step(f"cert-manager {TOOLS['cert-manager'].version}"):
-        _install_cert_manager(cluster, _cert_manager_images(built))
+        _install_cert_manager(cluster, _cert_manager_arguments(built, gateway=gateway))
 
 
 def install_published(steps: Steps, cluster: Cluster) -> None:
@@ -53,9 +53,10 @@ def install_published(steps: Steps, cluster: Cluster) -> None:
     _install(steps, cluster, manifests.published(*versions), [])
 
 
-def _cert_manager_images(built: dict[str, Image]) -> list[str]:
-    """helm arguments for all of them."""
-    return [word for role, image in built.items() for word in _cert_manager_image(role, image)]
+def _cert_manager_arguments(built: dict[str, Image], *, gateway: bool) -> list[str]:
+    """helm arguments for all of its images, and for ACME through Gateways, whose definitions must be there."""
+    words = [word for role, image in built.items() for word in _cert_manager_image(role, image)]
+    return [*words, "--set", "extraArgs={--enable-gateway-api}"] if gateway else words
 
 
 def _cert_manager_image(role: str, image: Image) -> list[str]:
