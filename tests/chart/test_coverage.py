@@ -103,6 +103,7 @@ ADMITTED: tuple[dict[str, Any], ...] = (
 )
 PUBLIC = {"server": "https://acme.example/directory", "email": "a@example.com"}
 ACME: dict[str, Any] = {"maker": "acme", "acme": PUBLIC}
+PRIVATE = {"authority": "-----BEGIN CERTIFICATE-----eA==-----END CERTIFICATE-----"}
 ISSUED: dict[str, Any] = {"maker": "issuer", "issuer": {"name": "public"}}
 EDGE_ADMITTED: tuple[dict[str, Any], ...] = (
     {"traefik": {"entryPoints": {"http": ""}}},
@@ -121,12 +122,13 @@ EDGE_REFUSED: tuple[dict[str, Any], ...] = (
     {"tls": {"maker": "issuer"}},
     {"tls": {"issuer": {"name": "public"}}},
     {"tls": ACME},
+    {"tls": {"acme": PRIVATE}},
 )
 EDGE_WITHOUT: tuple[dict[str, Any], ...] = (
     {"bridge": {"trustedProxies": []}},
     {"networkPolicies": {"edge": []}},
     {"bridge": {"enabled": False}, "agents": {"enabled": False}},
-    {"istio": {"enabled": False}, "edge": {"tls": ACME}},
+    {"istio": {"enabled": False}, "edge": {"tls": {**ACME, "acme": PUBLIC | PRIVATE}}},
     {"istio": {"enabled": False}, "edge": {"kind": "gateway", "tls": ACME}},
 )
 EDGE_CERTIFIED: tuple[tuple[str, dict[str, Any]], ...] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ ACME: dict[str, Any] = {
     "maker": "acme",
     "acme": {"server": "https://acme.example/directory", "email": "a@example.com"},
 }
+AUTHORITY = "-----BEGIN CERTIFICATE-----\neA==\n-----END CERTIFICATE-----\n"
 GROUP = {"group": "cert-manager.io"}
 
 
@@ -108,6 +110,15 @@ def test_acme_is_answered_through_the_edge_itself(
     assert {key: told[key] for key in ("server", "email")} == ACME["acme"]
 
 
+def test_an_acme_server_of_ones_own_is_known_by_its_authority(renderer: Renderer) -> None:
+    (public,) = made(renderer, "traefik by ingress", ACME).select("Issuer")
+    assert "caBundle" not in thaw(public.document)["spec"]["acme"]
+    private = merge(ACME, {"acme": {"authority": AUTHORITY}})
+    (issuer,) = made(renderer, "traefik by ingress", private).select("Issuer")
+    assert base64.b64decode(thaw(issuer.document)["spec"]["acme"]["caBundle"]).decode() == AUTHORITY
+    assert catalog("1.37").problems(issuer) == ()
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
@@ -130,6 +141,10 @@ def test_acme_is_answered_through_the_edge_itself(
         (
             {"edge": {"tls": {**ACME, "existingSecret": "x"}}},
             'edge.tls.existingSecret is "x" but edge.tls.maker is acme; set that to none',
+        ),
+        (
+            {"edge": {"tls": {"acme": {"authority": AUTHORITY}}}},
+            "edge.tls.acme.authority is given but edge.tls.maker is none; set that to acme",
         ),
         (
             {"istio": {"enabled": True}, "edge": {"tls": ACME}},
