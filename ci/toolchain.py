@@ -161,6 +161,13 @@ TRAEFIK = GoTool(
     ("traefik",),
     ldflags=_traefik_ldflags(),
 )
+# The ACME server of the tests.
+PEBBLE = GoTool(
+    "pebble",
+    "github.com/letsencrypt/pebble/v2",
+    ("github.com/letsencrypt/pebble/v2/cmd/pebble",),
+    ("pebble",),
+)
 HELM_UNITTEST = GoTool(
     "helm-unittest",
     "github.com/helm-unittest/helm-unittest",
