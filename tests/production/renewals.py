@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ci.release import Cluster
 
 
-def renew(cluster: Cluster, namespace: str, name: str) -> None:
+def renew(cluster: Cluster, namespace: str, name: str, seconds: float = 60) -> None:
     """Have a Certificate renewed, as cmctl does, and wait until it is."""
     conditions = [
         condition
@@ -31,7 +31,7 @@ def renew(cluster: Cluster, namespace: str, name: str) -> None:
     patch = json.dumps({"status": {"conditions": [*conditions, asked]}})
     words = ["patch", "certificate", name, "-n", namespace, "--subresource=status", "--type=merge"]
     cluster.kubectl(*words, "--patch", patch)
-    eventually(lambda: revision(cluster, namespace, name) > before, 60, f"cert-manager renews {name}")
+    eventually(lambda: revision(cluster, namespace, name) > before, seconds, f"cert-manager renews {name}")
 
 
 def revision(cluster: Cluster, namespace: str, name: str) -> int:

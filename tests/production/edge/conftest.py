@@ -1,6 +1,7 @@
 """Fixtures of the tests of the edge: two bridges on a PostgreSQL behind Traefik, by Ingress and by Gateway API.
 
 Bridges ask the edge for a certificate: that of the chart's own authority in the one, of cert-manager in the other.
+Clients see one of the same maker, or for a while one by ACME.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ BRIDGES = 2
 # The least that the chart takes: a bridge may think for thirty.
 ANSWER_SECONDS = 35
 CERTIFICATE = "lighthouse-example-com"
-BRIDGE, CLIENT = f"{RELEASE}-bridge-tls", f"{RELEASE}-edge-client-tls"
-MADE = (BRIDGE, CLIENT, f"{RELEASE}-edge-tls")
+BRIDGE, CLIENT, SHOWN = f"{RELEASE}-bridge-tls", f"{RELEASE}-edge-client-tls", f"{RELEASE}-edge-tls"
+MADE = (BRIDGE, CLIENT, SHOWN)
 """What cert-manager makes: the bridges' certificate, that by which bridges know the edge, and the edge's own."""
 MOUNTED = "/etc/lighthouse/tls"
 # Traefik wants the ports on which its entry points listen.
@@ -73,8 +74,9 @@ class Release:
     outside: Outside
     values: dict[str, Any] = field(default_factory=dict)
 
-    def upgrade(self, values: dict[str, Any]) -> None:
-        """Install or upgrade with these values beside the usual ones, and tell the client whom to believe."""
+    def upgrade(self, values: dict[str, Any], authority: bytes = b"", minutes: int = 10) -> None:
+        """Install or upgrade with these values beside the usual ones, and tell the client whom to believe: that
+        authority, or the one in the Secret that the edge shows."""
         self.values = values
         small = {"requests": {"cpu": "50m", "memory": "128Mi", "ephemeral-storage": "64Mi"}}
         controller = {
@@ -101,18 +103,21 @@ class Release:
         path = self.folder / "values.json"
         path.write_text(json.dumps(merge(usual, values)))
         local = local_values([self.images[name] for name in image_builds.PRODUCT])
-        install(self.cluster, RELEASE, NAMESPACE, [*local, "--values", str(path)], timeout="10m")
+        install(self.cluster, RELEASE, NAMESPACE, [*local, "--values", str(path)], timeout=f"{minutes}m")
         self._settle()
-        shown = values["edge"]["tls"].get("existingSecret", f"{RELEASE}-edge-tls")
-        eventually(lambda: self._is_there(shown), 90, f"the Secret {shown}")
-        self.outside.authority.write_bytes(self.secret(shown)["ca.crt"])
+        if not authority:
+            shown = values["edge"]["tls"].get("existingSecret", SHOWN)
+            eventually(lambda: self._is_there(shown), 90, f"the Secret {shown}")
+            authority = self.secret(shown)["ca.crt"]
+        self.outside.authority.write_bytes(authority)
 
     def _settle(self) -> None:
         """Wait until bridges have the certificates of who makes them now: till then edge and bridges do not know
         each other, and what was served before says nothing."""
         maker = self.values.get("global", {}).get("certificates", {}).get("maker")
         if maker == "cert-manager":
-            for name in MADE:
+            by_release = self.values["edge"]["tls"].get("maker") == "release"
+            for name in MADE if by_release else (BRIDGE, CLIENT):
                 words = ["wait", "--for=condition=Ready", f"certificate/{name}", "-n", NAMESPACE]
                 self.cluster.kubectl(*words, "--timeout=120s")
         if maker:
