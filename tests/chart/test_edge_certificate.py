@@ -89,13 +89,14 @@ def test_cert_manager_is_asked_once_for_all_hosts(
 @pytest.mark.parametrize(
     ("preset", "solver"),
     [
-        ("traefik by ingress", {"ingress": {"ingressClassName": "traefik"}}),
-        ("haproxy", {"ingress": {"ingressClassName": "haproxy"}}),
+        ("traefik by ingress", {"ingress": {"serviceType": "ClusterIP", "ingressClassName": "traefik"}}),
+        ("haproxy", {"ingress": {"serviceType": "ClusterIP", "ingressClassName": "haproxy"}}),
         (
             "traefik by gateway",
             {
                 "gatewayHTTPRoute": {
-                    "parentRefs": [{"kind": "Gateway", "name": "lighthouse-edge", "sectionName": "http"}]
+                    "serviceType": "ClusterIP",
+                    "parentRefs": [{"kind": "Gateway", "name": "lighthouse-edge", "sectionName": "http"}],
                 }
             },
         ),

@@ -108,6 +108,22 @@ def test_an_upgrade_keeps_the_own_certificates_and_a_deleted_one_is_made_anew(
     report.row("own authority: a renewed certificate is shown after, s", f"{took:.0f}")
 
 
+def test_what_the_chart_makes_for_redis_is_kept_until_one_of_both_is_missing(release: Release) -> None:
+    names = [f"{RELEASE}-redis-tls", f"{RELEASE}-redis-client-tls"]
+
+    def upgraded() -> list[dict[str, str]]:
+        release.upgrade("own", redis=release.redis())
+        return [release.cluster.get("secret", name, "-n", NAMESPACE)["data"] for name in names]
+
+    made = upgraded()
+    assert upgraded() == made
+    release.cluster.kubectl("delete", "secret", names[1], "-n", NAMESPACE)
+    again = upgraded()
+    authorities = [{data["ca.crt"] for data in pair} for pair in (made, again)]
+    assert [len(found) for found in authorities] == [1, 1], "what nodes and clients show is of one authority"
+    assert authorities[0] != authorities[1]
+
+
 @pytest.mark.proves(22, 25, level="running")
 def test_cert_manager_takes_over_from_the_own_authority(
     release: Release, client: Container, tmp_path: Path, report: Report
