@@ -20,7 +20,7 @@ from tests.monitoring.conftest import ADMITTED, INTERVAL, VALUES
 from tests.monitoring.work import Work
 from tests.production.postgres import runbook
 from tests.production.postgres.database import CLUSTER, Database, write_authority
-from tests.production.postgres.s3 import ObjectStore
+from tests.production.postgres.s3 import SPACE, ObjectStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +100,8 @@ def _remove(cluster: Cluster) -> None:
         cluster.kubectl("delete", kind, "--all", *mine)
     cluster.kubectl("delete", "pod", f"{CLUSTER}-1", *mine)
     cluster.kubectl("delete", "pvc", "--all", *mine)
+    # A new database does not archive over what another left.
+    cluster.kubectl("delete", "namespace", SPACE, "--ignore-not-found")
 
 
 @pytest.fixture(scope="module")
