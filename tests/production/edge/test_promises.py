@@ -274,9 +274,10 @@ def test_the_thousand_of_the_default_is_the_thousand_of_the_edge(
     statuses = collections.Counter(re.findall(rb"HTTP/1\.1 (\d{3}) ", said))
     assert set(statuses) == {b"503", b"429"}, statuses
     assert len(re.findall(rb"\r\nRetry-After: [1-9]", said)) == statuses[b"429"]
-    # Two replicas count, each by itself, and each lets a thousand through at once.
-    assert statuses[b"503"] <= 2 * 1000 * (seconds + 1) * 1.02
-    assert statuses[b"503"] >= 1000 * (seconds + 1) * 0.9
+    # Two replicas count, each by itself, and each lets a thousand through at once. Under a flood of ten times as much
+    # Traefik has been seen to let a sixth more through than that.
+    bound = 2 * 1000 * (seconds + 1)
+    assert 0.9 * bound / 2 <= statuses[b"503"] <= 1.25 * bound
     eventually(outside.is_served, 120, "the bridge through the edge")
     report.row(
         f"Requests of one client in {seconds:.1f} s at 1,000 a second, two replicas",
