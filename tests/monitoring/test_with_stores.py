@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -43,15 +44,13 @@ WORKED_SECONDS = 150
 VOLUME_TYPE = "defaultVolumeType"
 
 
-def _values(images: dict[str, image_builds.Image]) -> dict[str, Any]:
+def _values(images: dict[str, image_builds.Image], postgresql: image_builds.Image) -> dict[str, Any]:
     """What the local cluster changes of the profile, and what Prometheus is to see."""
-    steps = Steps(quiet=True)
-    image = operator_images.build(steps, image_builds.base_image(steps)).postgresql.values
     nodes = [{"ipBlock": {"cidr": str(NODE_NETWORK)}}]
     stores = {
         "networkPolicies": {"databaseClients": nodes, "apiServer": {"peers": nodes}},
         "postgres": {
-            "image": image,
+            "image": postgresql.values,
             "antiAffinity": "preferred",
             "podMonitor": {"enabled": True, "interval": INTERVAL},
         },
@@ -71,25 +70,25 @@ def stored(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
     cluster, folder = site.cluster, tmp_path_factory.mktemp("stores")
     site.work.end()
     _remove(cluster)
-    cluster.kubectl("annotate", "storageclass", "--all", "--overwrite", f"{VOLUME_TYPE}=local")
     steps = Steps(quiet=True)
-    s3 = operator_images.build(steps, image_builds.base_image(steps)).versitygw
-    ObjectStore(cluster, s3.reference, folder)
-    work = Work(cluster)
-    try:
+    built = operator_images.build(steps, image_builds.base_image(steps))
+    with contextlib.ExitStack() as stack:
+        annotate = ("annotate", "storageclass", "--all", "--overwrite")
+        stack.callback(cluster.kubectl, *annotate, f"{VOLUME_TYPE}-")
+        cluster.kubectl(*annotate, f"{VOLUME_TYPE}=local")
+        stack.callback(_remove, cluster)
+        ObjectStore(cluster, built.versitygw.reference, folder)
         values = folder / "values.json"
-        values.write_text(json.dumps(_values(site.images)))
+        values.write_text(json.dumps(_values(site.images, built.postgresql)))
         site.install(PROFILE, values)
         database = Database(cluster, CLUSTER, write_authority(cluster, CLUSTER, folder))
         eventually(database.healthy, 600, "the database is healthy")
         runbook.run("backup", cluster.tools, {"NAMESPACE": NAMESPACE, "DATABASE": CLUSTER})
+        work = Work(cluster)
         work.begin()
+        stack.callback(work.end)
         time.sleep(WORKED_SECONDS)
         yield site
-    finally:
-        work.end()
-        _remove(cluster)
-        cluster.kubectl("annotate", "storageclass", "--all", f"{VOLUME_TYPE}-")
 
 
 def _remove(cluster: Cluster) -> None:
