@@ -9,11 +9,10 @@ import click
 
 from ci import images as image_builds
 from ci import local, preflight, release, suites, toolchain
-from ci.cache import locked
 from ci.cluster import cgroups, lifecycle
 from ci.console import Failure, Steps, guarded, interrupt_on_sigterm
 from ci.operators import install as operator_installs
-from ci.settings import CACHE, KUBECONFIG, LOCK, LOGS, NAMESPACE, RELEASE, ROOT
+from ci.settings import CACHE, KUBECONFIG, LOGS, NAMESPACE, RELEASE, ROOT
 
 
 @click.group()
@@ -32,10 +31,8 @@ def up(nodes: int, project: Path, bare: bool) -> None:
     if bare:
         local.up_bare(nodes)
         return
-    cluster = local.up(nodes, project)
-    click.echo(
-        _what_next(release.service_url(release.bridge_service(cluster, RELEASE, NAMESPACE)), cluster.tools)
-    )
+    cluster, address = local.up(nodes, project)
+    click.echo(_what_next(address, cluster.tools))
 
 
 def _what_next(url: str, tools: Path) -> str:
@@ -55,7 +52,7 @@ Lighthouse runs. Try:
 def down() -> None:
     """Remove the cluster without a trace; built programs stay in the cache."""
     preflight.check_root()
-    with locked(LOCK), Steps() as steps, steps.step("remove the cluster") as step:
+    with local.alone(), Steps() as steps, steps.step("remove the cluster") as step:
         image_builds.release_storage()
         step.note(", ".join(lifecycle.remove()) or "nothing was there")
         if left := lifecycle.leftovers():

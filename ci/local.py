@@ -14,28 +14,35 @@ from ci.settings import KUBECONFIG, LOCK, NAMESPACE, RELEASE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from ci.cluster.network import Node
 
 
-def up(nodes: int, project: Path) -> release.Cluster:
-    """Start the cluster, install the chart with default values and load a source tree."""
+def alone() -> AbstractContextManager[None]:
+    """Within it no other command starts, uses or removes the local cluster; what comes second says that it waits."""
+    return locked(LOCK, "… another command works on the local cluster; this one goes on when that has ended")
+
+
+def up(nodes: int, project: Path) -> tuple[release.Cluster, str]:
+    """Start the cluster, install the chart with default values and load a source tree; returns the bridge's address too."""
     wanted = lifecycle.nodes_of(nodes)
     release.check_project(project)
     preflight.check_machine()
-    with locked(LOCK), Steps() as steps:
-        cluster, product_images = start(steps, wanted)
-        with steps.step("helm install lighthouse"):
-            release.install(cluster, RELEASE, NAMESPACE, release.local_values(product_images))
-    load(cluster, project)
-    return cluster
+    with alone():  # to the end: another command would take the cluster away from what is still to come
+        with Steps() as steps:
+            cluster, product_images = start(steps, wanted)
+            with steps.step("helm install lighthouse"):
+                release.install(cluster, RELEASE, NAMESPACE, release.local_values(product_images))
+        load(cluster, project)
+        return cluster, release.service_url(release.bridge_service(cluster, RELEASE, NAMESPACE))
 
 
 def up_bare(nodes: int) -> None:
     """Start the cluster with DNS and storage only."""
     preflight.check_machine()
-    with locked(LOCK), Steps() as steps:
+    with alone(), Steps() as steps:
         start(steps, lifecycle.nodes_of(nodes), ())
 
 

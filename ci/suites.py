@@ -6,12 +6,11 @@ import click
 
 from ci import images as image_builds
 from ci import local, preflight, proofs, rollout, toolchain
-from ci.cache import locked
 from ci.cluster import lifecycle
 from ci.console import Failure, Steps, guarded
 from ci.operators import install as operator_installs
 from ci.operators import prometheus, traefik
-from ci.settings import LOCK, ROOT
+from ci.settings import ROOT
 
 PRODUCTION = ROOT / "tests" / "production"
 # Suites that build images, wait for operators or break servers again and again, within one test.
@@ -114,7 +113,7 @@ def test_production(nodes: int, part: str) -> None:
     parts = sorted(path.name for path in PRODUCTION.iterdir() if (path / "conftest.py").exists())
     if part and part not in parts:
         raise Failure(f"PART is {part} and must be one of {', '.join(parts)}, or empty for all.")
-    with locked(LOCK), Steps() as steps:
+    with local.alone(), Steps() as steps:
         helm_3 = toolchain.go_tool(toolchain.HELM3, steps)
         cluster, _ = local.start(steps, lifecycle.nodes_of(nodes))
         with_edge = part in {"", "edge"}
@@ -138,7 +137,7 @@ def test_production(nodes: int, part: str) -> None:
 def test_monitoring(nodes: int, pictures: bool) -> None:
     """Prove on a running cluster that a real Prometheus sees what the chart measures, and that alerts fire and clear."""
     preflight.check_machine()
-    with locked(LOCK), Steps() as steps:
+    with local.alone(), Steps() as steps:
         helm_3 = toolchain.go_tool(toolchain.HELM3, steps)
         cluster, _ = local.start(steps, lifecycle.nodes_of(nodes))
         operator_installs.install_local(steps, cluster)

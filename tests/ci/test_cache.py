@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -64,3 +65,29 @@ def test_results_used_longest_ago_go(tmp_path: Path) -> None:
         last_line(start(tmp_path, key, key))
         time.sleep(0.02)
     assert sorted(path.name for path in (tmp_path / "kind").iterdir() if path.is_dir()) == ["b", "c"]
+
+
+def test_who_finds_a_lock_held_says_so_and_waits(tmp_path: Path) -> None:
+    hold = f"""
+import pathlib
+from ci.cache import locked
+with locked(pathlib.Path({str(tmp_path / "lock")!r}), "somebody is here"):
+    print("mine", flush=True)
+    input()
+"""
+
+    def start_holder() -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        argv = [sys.executable, "-c", hold]
+        return subprocess.Popen(argv, cwd=ROOT, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
+
+    with start_holder() as first:
+        assert first.stdout
+        assert first.stdout.readline() == "mine\n"
+        with start_holder() as second:
+            assert second.stderr
+            assert second.stdout
+            assert second.stderr.readline() == "somebody is here\n"
+            assert select.select([second.stdout], [], [], 0.2)[0] == []
+            assert first.communicate("\n", timeout=30) == ("", "")
+            assert second.communicate("\n", timeout=30) == ("mine\n", "")
