@@ -187,13 +187,3 @@ def _certificate(duration: str) -> dict[str, Any]:
     }
     metadata = {"name": "watched", "namespace": NAMESPACE}
     return {"apiVersion": "cert-manager.io/v1", "kind": "Certificate", "metadata": metadata, "spec": spec}
-
-
-@contextlib.contextmanager
-def stale_backup(site: Site) -> Iterator[None]:
-    """An exporter that tells of a backup of two days ago, then of one of now."""
-    site.backups.tell(age_seconds=2 * 86400)
-    try:
-        yield
-    finally:
-        site.backups.tell(age_seconds=0)

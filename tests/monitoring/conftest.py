@@ -17,7 +17,6 @@ from ci.operators.prometheus import NAMESPACE as MONITORING
 from ci.release import install, local_values
 from ci.settings import KUBECONFIG, NAMESPACE, RELEASE
 from tests.live.support import AGENTS, CSI, Bridge, eventually
-from tests.monitoring.backups import Backups
 from tests.monitoring.watch import Watch
 from tests.monitoring.work import Work
 from tests.production.reports import Report
@@ -57,6 +56,8 @@ VALUES: dict[str, Any] = {
 # An alert's `for` is no value, so it is shortened in the cluster: a sixtieth, five seconds at least.
 SHORTER, SHORTEST = 60, 5
 UNITS = {"s": 1, "m": 60, "h": 3600}
+Waits = dict[str, tuple[str, int]]
+"""By alert how long it waits until it fires: as the chart says, and here, in seconds."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -73,7 +74,6 @@ class Site:
     watch: Watch
     work: Work
     operator: Bridge
-    backups: Backups
     began: float = 0
     """When Prometheus first saw all of it."""
 
@@ -115,13 +115,7 @@ def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     path.write_text(json.dumps({**ADMITTED, **VALUES, "redis": _redis(images)}))
     install_release(cluster, images, path)
     operator = Bridge(cluster, "operator", "watching-operator")
-    backups = Backups(cluster, images["bridge"].reference, ADMITTED)
-    made = Site(cluster, images, Watch(cluster), Work(cluster), operator, backups)
-    made.apply(*backups.objects)
-    cluster.kubectl(
-        "wait", "-n", NAMESPACE, "--for=condition=Ready", f"pod/{backups.container.pod}", "--timeout=60s"
-    )
-    backups.tell(age_seconds=0)
+    made = Site(cluster, images, Watch(cluster), Work(cluster), operator)
     made.work.begin()
     try:
         yield made
@@ -132,9 +126,14 @@ def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="session")
-def shortened(site: Site) -> dict[str, tuple[str, int]]:
-    """How long each alert waits until it fires, as the chart says and here in seconds; Prometheus has the latter."""
-    found: dict[str, tuple[str, int]] = {}
+def shortened(site: Site) -> Waits:
+    """How long each alert of the release waits until it fires."""
+    return shorten(site)
+
+
+def shorten(site: Site) -> Waits:
+    """Have the alerts wait less until they fire; returns how long each does once Prometheus knows."""
+    found: Waits = {}
     for namespace in (NAMESPACE, AGENTS, CSI):
         for rule in site.cluster.get("prometheusrules", "-n", namespace)["items"]:
             changed = [_shortened(group, found) for group in rule["spec"]["groups"]]
@@ -150,7 +149,7 @@ def shortened(site: Site) -> dict[str, tuple[str, int]]:
     return found
 
 
-def _shortened(group: dict[str, Any], found: dict[str, tuple[str, int]]) -> dict[str, Any]:
+def _shortened(group: dict[str, Any], found: Waits) -> dict[str, Any]:
     rules = []
     for rule in group["rules"]:
         if "alert" in rule:

@@ -1,44 +1,23 @@
-"""Causes are made, their alerts fire and reach Alertmanager; the causes go, and the alerts clear."""
+"""Alerts of a release with default values, each with its cause."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.monitoring import causes
-from tests.monitoring.watch import Course
+from tests.monitoring.cases import Case
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
-    from tests.monitoring.conftest import Site
+    from tests.monitoring.conftest import Site, Waits
     from tests.production.reports import Report
-
-
-@dataclass(frozen=True)
-class Case:
-    """An alert, what causes it, and within how many seconds it must have fired and have cleared."""
-
-    alert: str
-    what: str
-    cause: Callable[[Site], AbstractContextManager[None]]
-    fires: float = 180
-    clears: float = 240
-
 
 CASES = {
     "certificate": Case(
         "CertificateExpiring",
         "a certificate of an hour, by a real cert-manager",
         causes.expiring_certificate,
-    ),
-    "backup": Case(
-        "PostgresBackupOld",
-        "the metric of the latest backup is two days old, by an exporter in the place of PostgreSQL",
-        causes.stale_backup,
     ),
     "queue": Case("ExpertQueueLong", "twelve calls that wait for people", causes.full_queue),
     "memory": Case(
@@ -67,7 +46,7 @@ CASES = {
     ),
     "bridge": Case("BridgeDown", "the only bridge killed each time that it starts", causes.killed_bridge),
 }
-OF_ITEM_13 = ("memory", "latency", "store", "backup")
+OF_ITEM_13 = ("memory", "latency", "store")
 
 
 @pytest.mark.parametrize(
@@ -78,15 +57,6 @@ OF_ITEM_13 = ("memory", "latency", "store", "backup")
     ],
 )
 def test_the_alert_fires_with_its_cause_and_clears_after_it(
-    name: str, site: Site, shortened: dict[str, tuple[str, int]], report: Report
+    name: str, site: Site, shortened: Waits, report: Report
 ) -> None:
-    case = CASES[name]
-    said, here = shortened[case.alert]
-    site.watch.fall(case.alert, 300)
-    with case.cause(site):
-        pending, fired, told = site.watch.rise(case.alert, case.fires)
-    with site.work.hurry():  # what is new outweighs what was sooner
-        cleared, forgotten = site.watch.fall(case.alert, case.clears)
-    course = Course(pending, fired, told, cleared, forgotten)
-    report.row(case.alert, case.what, said, str(here), *course.cells())
-    assert fired - pending >= here - 1, "it fired before its `for` had passed"
+    CASES[name].run(site, shortened, report)

@@ -1,4 +1,4 @@
-"""A small production release on its own PostgreSQL and Redis cluster: their targets, and every panel about them."""
+"""A small production release on its own PostgreSQL and Redis cluster: its targets, the panels about them, and alerts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from ci.release import CHART
 from ci.settings import NAMESPACE, NODE_NETWORK, RELEASE
 from lighthouse_harness.manifests import merge
 from tests.live.support import eventually
+from tests.monitoring import store_causes
+from tests.monitoring.admission import see_accepted, see_rules_evaluated, see_targets
 from tests.monitoring.asked import Asked, boards_of
-from tests.monitoring.conftest import ADMITTED, INTERVAL, VALUES
+from tests.monitoring.cases import Case
+from tests.monitoring.conftest import ADMITTED, INTERVAL, VALUES, shorten
 from tests.monitoring.work import Work
-from tests.production.postgres import runbook
 from tests.production.postgres.database import CLUSTER, Database, write_authority
 from tests.production.postgres.s3 import SPACE, ObjectStore
 
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ci.release import Cluster
-    from tests.monitoring.conftest import Site
+    from tests.monitoring.conftest import Site, Waits
+    from tests.production.reports import Report
 
 PROFILE = CHART / "profiles" / "production-small.yaml"
 BOARDS = {"postgres", "redis", "capacity"}
@@ -40,6 +43,19 @@ TARGETS = {
 }
 WORKED_SECONDS = 150
 """Within which every rate has two points, and minutes of it."""
+CASES = {
+    "backup": Case(
+        "PostgresBackupOld",
+        "the Barman plugin's marker of the latest backup set two days back, until a new backup",
+        store_causes.stale_backup,
+    ),
+    "replicas": Case(
+        "PostgresReplicasMissing",
+        "PostgreSQL stopped on both replicas",
+        store_causes.fenced_replicas,
+    ),
+    "keeper": Case("RedisKeeperDown", "the keeper scaled to nought", store_causes.missing_keeper),
+}
 # Volumes are then the node's folders by a kind of volume of which the kubelet tells how full it is.
 VOLUME_TYPE = "defaultVolumeType"
 
@@ -83,22 +99,20 @@ def stored(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
         site.install(PROFILE, values)
         database = Database(cluster, CLUSTER, write_authority(cluster, CLUSTER, folder))
         eventually(database.healthy, 600, "the database is healthy")
-        runbook.run("backup", cluster.tools, {"NAMESPACE": NAMESPACE, "DATABASE": CLUSTER})
-        work = Work(cluster)
-        work.begin()
-        stack.callback(work.end)
+        store_causes.back_up(site)
+        site.work = Work(cluster)
+        site.work.begin()
+        stack.callback(site.work.end)
         time.sleep(WORKED_SECONDS)
         yield site
 
 
 def _remove(cluster: Cluster) -> None:
-    """Take away the release with its data, and what stood for PostgreSQL."""
+    """Take away the release with its data."""
     cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", "--ignore-not-found")
     mine = ["-n", NAMESPACE, "--ignore-not-found"]
-    for kind in ("podmonitors", "prometheusrules", "networkpolicies", "clusters.postgresql.cnpg.io"):
+    for kind in ("clusters.postgresql.cnpg.io", "pvc"):
         cluster.kubectl("delete", kind, "--all", *mine)
-    cluster.kubectl("delete", "pod", f"{CLUSTER}-1", *mine)
-    cluster.kubectl("delete", "pvc", "--all", *mine)
     # A new database does not archive over what another left.
     cluster.kubectl("delete", "namespace", SPACE, "--ignore-not-found")
 
@@ -113,10 +127,18 @@ def asked(stored: Site) -> Asked:
 
 @pytest.mark.proves(14, 15, level="running")
 def test_every_target_of_stores_is_up(stored: Site) -> None:
-    found = [target for target in stored.watch.targets() if target["labels"]["job"] in TARGETS]
-    up = [target["labels"]["job"] for target in found if target["health"] == "up"]
-    assert {job: up.count(job) for job in TARGETS} == TARGETS
-    assert [target["lastError"] for target in found if target["lastError"]] == []
+    see_targets(stored, TARGETS)
+
+
+@pytest.mark.proves(15, level="running")
+def test_every_alert_and_record_about_stores_is_evaluated_without_an_error(stored: Site) -> None:
+    see_rules_evaluated(stored, 60)
+
+
+@pytest.mark.proves(15, level="accepted")
+@pytest.mark.parametrize(("kind", "fewest"), [("podmonitors", 4), ("prometheusrules", 8)])
+def test_the_operator_accepts_every_object_about_stores(stored: Site, kind: str, fewest: int) -> None:
+    see_accepted(stored, kind, fewest)
 
 
 @pytest.mark.proves(15, level="running")
@@ -131,3 +153,18 @@ def test_each_dashboard_of_stores_can_be_drawn(
 ) -> None:
     for picture in asked.draw(request.config.getoption("--pictures") or tmp_path):
         assert 2_000 < picture.stat().st_size < 150_000, picture
+
+
+@pytest.fixture(scope="module")
+def shortened_here(stored: Site) -> Waits:
+    """How long each alert of this release waits until it fires."""
+    return shorten(stored)
+
+
+# After the pictures, which would show a backup of two days ago.
+@pytest.mark.proves(13, level="survives")
+@pytest.mark.parametrize("name", CASES)
+def test_the_alert_about_a_store_fires_with_its_cause_and_clears_after_it(
+    name: str, stored: Site, shortened_here: Waits, report: Report
+) -> None:
+    CASES[name].run(stored, shortened_here, report)
