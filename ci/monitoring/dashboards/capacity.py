@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 EACH = "namespace, pod, container"
 INSIDE = f'{OURS},container!=""'
 VOLUMES = 'namespace="$namespace",persistentvolumeclaim=~".*$release-.+"'
-LIMITS = "kube_pod_container_resource_limits"
+# kube-state-metrics tells of sidecars apart, as init containers.
+LIMITS = ("kube_pod_container_resource_limits", "kube_pod_init_container_resource_limits")
+RESTARTS = (
+    "kube_pod_container_status_restarts_total",
+    "kube_pod_init_container_status_restarts_total",
+)
 
 
 def _share(used: str, resource: str) -> str:
-    limit = f'max by ({EACH}) ({LIMITS}{{{OURS},resource="{resource}"}})'
-    return f"{used} / on ({EACH}) {limit}"
+    limits = " or ".join(f'{limit}{{{OURS},resource="{resource}"}}' for limit in LIMITS)
+    return f"{used} / on ({EACH}) max by ({EACH}) ({limits})"
 
 
 def board() -> Dashboard:
@@ -68,7 +73,7 @@ def board() -> Dashboard:
             "Restarts",
             "Of each container in an hour. Dashed: the threshold of ContainerRestarting.",
             units.Short,
-            {each: f"increase(kube_pod_container_status_restarts_total{{{OURS}}}[1h])"},
+            {each: " or ".join(f"increase({restarts}{{{OURS}}}[1h])" for restarts in RESTARTS)},
             limit=over("containerRestarting"),
             span=12,
         ),
