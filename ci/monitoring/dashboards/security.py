@@ -95,7 +95,7 @@ def board() -> Dashboard:
             units.Days,
             {
                 "{{name}}": "("
-                + " or ".join(f"{EXPIRY}{{{selector}}}" for selector in CERTIFICATES)
+                + " or ".join(f"{EXPIRY}{{{selector}}} > 0" for selector in CERTIFICATES)
                 + ") / 86400 - time() / 86400"
             },
             limit=under("certificateExpiring"),
