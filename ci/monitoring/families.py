@@ -44,10 +44,15 @@ def _labels(metric: Metric) -> set[str]:
 def registered(
     registry: CollectorRegistry, labels: Mapping[str, Mapping[str, tuple[str, ...]]]
 ) -> tuple[Family, ...]:
-    """Every family of a registry, sorted; a family that `labels` does not name has the labels of its samples."""
+    """Every family of a registry, sorted; a family that `labels` does not name has the labels of its samples.
+
+    Raises ValueError for one that has neither: it has labels, and nothing says which, and of what values.
+    """
     found = []
     for metric in registry.collect():
         name = _name(metric)
+        if name not in labels and not metric.samples:
+            raise ValueError(f"{name} has labels; list them with their values in LABELS of its program.")
         names = set(labels[name]) if name in labels else _labels(metric)
         found.append(Family(name, metric.type, metric.documentation, tuple(sorted(names))))
     return tuple(sorted(found))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from prometheus_client import CollectorRegistry, Counter
 
 from ci import toolchain
 from ci.console import Steps
@@ -15,6 +16,8 @@ from ci.monitoring import boards
 from ci.monitoring import rules as chart_rules
 from ci.monitoring.__main__ import main
 from ci.monitoring.dashboards import documents
+from ci.monitoring.families import registered
+from ci.monitoring.processes import processes
 from ci.monitoring.queries import departures, elsewhere, exposed, selected
 from lighthouse_harness.alerts import Alert
 
@@ -124,6 +127,26 @@ def test_queries_that_can_never_answer_are_found(query: str, said: str) -> None:
 def test_queries_of_what_is_exposed_pass(query: str) -> None:
     assert list(departures(query, exposed())) == []
     assert selected(query)
+
+
+def test_a_metric_whose_labels_have_no_closed_set_of_values_is_refused() -> None:
+    registry = CollectorRegistry()
+    counter = Counter("lighthouse_x", "Of things.", ("kind",), registry=registry)
+    with pytest.raises(ValueError, match="lighthouse_x_total has labels"):
+        registered(registry, {})
+    assert registered(registry, {"lighthouse_x_total": {"kind": ("a",)}})[0].labels == ("kind",)
+    counter.labels("a")
+    assert registered(registry, {})[0].labels == ("kind",)
+
+
+def test_only_what_the_platform_is_has_labels_without_a_closed_set_of_values() -> None:
+    found = {
+        family.name
+        for process in processes()
+        for family in process.families
+        if set(family.labels) != set(process.labels.get(family.name, ()))
+    }
+    assert found == {"python_info"}
 
 
 def test_what_others_expose_is_read_by_rules_or_dashboards(rules: Rules) -> None:

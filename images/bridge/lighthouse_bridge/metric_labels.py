@@ -10,7 +10,7 @@ from .credentials import Role
 from .decisions.verdict import Decision
 from .endpoint import METHODS, OTHER_METHOD, UNMATCHED, WRONG_METHOD
 from .events import EventType
-from .metrics import LIMITS, VIOLATIONS
+from .metrics import LIMITS, SPANS, VIOLATIONS
 from .routes import ROUTES
 
 if TYPE_CHECKING:
@@ -57,5 +57,6 @@ LABELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "lighthouse_bridge_tier_duration_seconds": {"tier": ("policy", "rego", "pattern")},
     "lighthouse_bridge_tier_failures_total": {"tier": BREAKERS},
     "lighthouse_bridge_tier_circuit_open": {"tier": BREAKERS},
+    "lighthouse_bridge_trace_spans_total": {"result": SPANS},
 }
 """The values of each label of each metric that has labels."""

@@ -199,6 +199,9 @@ trace_spans = Counter(
     ("result",),
     registry=REGISTRY,
 )
+SPANS = ("sent", "lost")
+for _result in SPANS:
+    trace_spans.labels(_result)
 circuit_open = Gauge(
     "lighthouse_bridge_tier_circuit_open",
     "1 while a tier is left out because it kept failing.",
