@@ -272,3 +272,23 @@ def test_who_runs_is_scraped_and_has_alerts(
     made = {item.name for item in render.select("PodMonitor", may_be_empty=True)}
     assert {name for name in made if name.startswith("lighthouse-redis")} == monitors
     assert {alert.name for alert in alerts(render) if alert.object.name == "lighthouse-redis"} == told
+
+
+@pytest.mark.parametrize(
+    ("admitted", "when", "made"),
+    [(True, "auto", True), (False, "auto", False), (True, "never", False), (False, "always", True)],
+)
+def test_nothing_is_made_for_a_prometheus_that_is_not_admitted_unless_it_is_asked_for(
+    admitted: bool, when: str, made: bool, renderer: Renderer
+) -> None:
+    peers = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    values = {
+        "redis": {"enabled": True, "monitoring": {"podMonitor": when, "rules": when}},
+        "networkPolicies": {"monitoring": peers if admitted else []},
+    }
+    request = replace(request_for("default"), overrides=values)
+    kinds = ("monitoring.coreos.com/v1/PodMonitor", "monitoring.coreos.com/v1/PrometheusRule")
+    render = renderer.render(replace(request, api_versions=(*request.api_versions, *kinds)))
+    for kind in ("PodMonitor", "PrometheusRule"):
+        names = {item.name for item in render.select(kind, may_be_empty=True)}
+        assert ("lighthouse-redis" in names) == made, kind

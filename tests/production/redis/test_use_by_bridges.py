@@ -37,7 +37,7 @@ BRIDGES = 3
 CALM_SECONDS = 8
 PROBED_SECONDS = 25
 """Within which each probe of a node has asked twice."""
-RULES = CHART / "charts" / "redis" / "templates" / "monitoring.yaml"
+RULES = CHART / "charts" / "redis" / "templates" / "_monitoring.tpl"
 SCRAPE = (
     "import sys, urllib.request\n"
     "print(urllib.request.urlopen(f'http://127.0.0.1:{sys.argv[1]}/metrics', timeout=10).read().decode())"
