@@ -153,7 +153,7 @@ def test_a_prometheus_without_the_operator_is_told_the_same(renderer: Renderer) 
     (config,) = (item for item in render.select("ConfigMap") if item.name == "lighthouse-monitoring-scrape")
     jobs = yaml.safe_load(config.at("data")["lighthouse.yaml"])["scrape_configs"]
     told = {job["job_name"]: (job["scheme"], job["tls_config"]) for job in jobs}
-    assert set(told) == {"bridge", "agents", "fuse-csi", "redis"}
+    assert set(told) == {"bridge", "agents", "fuse-csi", "redis", "postgres"}
     names = {endpoint["tlsConfig"]["serverName"] for _, _, endpoint in targets(render)}
     for name, (scheme, tls) in told.items():
         assert (scheme, tls["ca_file"]) == ("https", f"/trust/{name}.crt")

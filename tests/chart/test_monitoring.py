@@ -101,6 +101,38 @@ def test_each_monitor_is_in_the_namespace_of_its_pods_and_names_their_ports(rend
     }
 
 
+def keeps(job: dict[str, Any]) -> dict[str, str]:
+    """The labels that a job of the scrape config keeps targets by, with their values."""
+    return {
+        rule["source_labels"][0]: rule["regex"]
+        for rule in job["relabel_configs"]
+        if rule.get("action") == "keep"
+    }
+
+
+def test_the_plain_scrape_config_reads_no_pod_that_has_ended(renderer: Renderer) -> None:
+    """Its address may be another pod's; the operator leaves it out by itself."""
+    render = rendered(renderer, merge(WHOLE, SCRAPING), request_for("default").api_versions)
+    (config,) = (item for item in render.select("ConfigMap") if item.name == "lighthouse-monitoring-scrape")
+    drop = {"source_labels": ["__meta_kubernetes_pod_phase"], "regex": "Failed|Succeeded", "action": "drop"}
+    jobs = yaml.safe_load(config.at("data")["lighthouse.yaml"])["scrape_configs"]
+    assert [job["job_name"] for job in jobs if drop not in job["relabel_configs"]] == []
+
+
+def test_postgresql_has_alerts_and_a_dashboard_where_the_plain_scrape_config_reads_it(
+    renderer: Renderer,
+) -> None:
+    unseen = merge(
+        WATCHED,
+        {"postgres": {"podMonitor": {"enabled": False}}, "monitoring": {"dashboards": {"enabled": True}}},
+    )
+    for scraped in (False, True):
+        render = rendered(renderer, merge(unseen, {"monitoring": {"scrapeConfig": scraped}}), OPERATED)
+        boards = {item.name for item in render.select("ConfigMap")}
+        assert ("PostgresDown" in {alert.name for alert in alerts(render)}) == scraped
+        assert ("lighthouse-monitoring-dashboard-postgres" in boards) == scraped
+
+
 def test_the_plain_scrape_config_reads_every_port_that_is_opened_for_metrics(renderer: Renderer) -> None:
     render = rendered(renderer, merge(WHOLE, SCRAPING), request_for("default").api_versions)
     (config,) = (item for item in render.select("ConfigMap") if item.name == "lighthouse-monitoring-scrape")
@@ -111,23 +143,30 @@ def test_the_plain_scrape_config_reads_every_port_that_is_opened_for_metrics(ren
     opened = {
         {"redis-nodes": "redis"}.get(flow["to"], flow["to"]): set(flow["port"])
         for flow in flows
-        if flow["from"] == "monitoring" and flow["to"] != "postgres"
+        if flow["from"] == "monitoring"
+    }
+    # Its pods are the operator's, which names the port; nothing reads PgBouncer's.
+    assert opened.pop("postgres") == {9187, 9127}
+    of_postgres = keeps(jobs.pop("postgres"))
+    (monitor,) = (item for item in render.select("PodMonitor") if item.name == "lighthouse-postgres")
+    assert of_postgres == {
+        **{
+            f"__meta_kubernetes_pod_label_{name.translate(str.maketrans('./', '__'))}": value
+            for name, value in monitor.at("spec.selector.matchLabels").items()
+        },
+        "__meta_kubernetes_pod_container_port_name": monitor.at("spec.podMetricsEndpoints")[0]["port"],
     }
     read: dict[str, set[int]] = {}
     for name, job in jobs.items():
-        kept = {
-            tuple(rule["source_labels"]): rule["regex"]
-            for rule in job["relabel_configs"]
-            if rule.get("action") == "keep"
-        }
-        named = kept[("__meta_kubernetes_pod_container_port_name",)]
+        kept = keeps(job)
+        named = kept["__meta_kubernetes_pod_container_port_name"]
         (namespace,) = job["kubernetes_sd_configs"][0]["namespaces"]["names"]
         read[name] = {
             port["containerPort"]
             for pod in render.pods
             if pod.namespace == namespace
             and pod.labels.get("app.kubernetes.io/component")
-            == kept[("__meta_kubernetes_pod_label_app_kubernetes_io_component",)]
+            == kept["__meta_kubernetes_pod_label_app_kubernetes_io_component"]
             for container in pod.containers
             for port in container.ports
             if re.fullmatch(named, port["name"])

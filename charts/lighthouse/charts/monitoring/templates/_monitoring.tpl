@@ -86,7 +86,7 @@ components a release has.
 {{- /* Nothing is seen of instances that nobody scrapes. */ -}}
 {{- $seen := false -}}
 {{- with $.context.Subcharts.postgres -}}
-{{- $seen = and .Values.podMonitor.enabled (or (eq $need "database") .Values.backup.enabled) -}}
+{{- $seen = and (or .Values.podMonitor.enabled $own.scrapeConfig) (or (eq $need "database") .Values.backup.enabled) -}}
 {{- end -}}
 {{- $there = and $there $seen -}}
 {{- else if eq . "experts" -}}
@@ -143,13 +143,20 @@ needed
 
 {{- /* One job of a plain scrape config. Arguments: context (the umbrella's), component, ports. */ -}}
 {{- define "monitoring.job" -}}
-{{- $labels := dict "name" "lighthouse" "instance" .context.Release.Name "component" .component -}}
+{{- $labels := dict "app_kubernetes_io_name" "lighthouse" "app_kubernetes_io_instance" .context.Release.Name "app_kubernetes_io_component" .component -}}
+{{- $host := include "lighthouse.metrics.host" . -}}
+{{- if eq .component "postgres" -}}
+{{- /* Its pods are the operator's. */ -}}
+{{- $name := include "lighthouse.postgres.name" .context -}}
+{{- $labels = dict "cnpg_io_cluster" $name "cnpg_io_podRole" "instance" -}}
+{{- $host = printf "%s-rw" $name -}}
+{{- end -}}
 job_name: {{ .component }}
 scrape_interval: {{ .context.Subcharts.monitoring.Values.interval }}
 {{- if .context.Values.global.certificates.metrics }}
 scheme: https
 tls_config:
-  server_name: {{ include "lighthouse.metrics.host" . }}
+  server_name: {{ $host }}
   ca_file: {{ printf "%s/%s.crt" .context.Subcharts.monitoring.Values.authorities .component | quote }}
 {{- end }}
 kubernetes_sd_configs:
@@ -158,10 +165,14 @@ kubernetes_sd_configs:
       names: [{{ include (printf "lighthouse.%s.namespace" .component) .context | quote }}]
 relabel_configs:
   {{- range $label, $value := $labels }}
-  - source_labels: [__meta_kubernetes_pod_label_app_kubernetes_io_{{ $label }}]
+  - source_labels: [__meta_kubernetes_pod_label_{{ $label }}]
     regex: {{ $value | quote }}
     action: keep
   {{- end }}
+  # The address of a pod that has ended may be another's by now.
+  - source_labels: [__meta_kubernetes_pod_phase]
+    regex: Failed|Succeeded
+    action: drop
   - source_labels: [__meta_kubernetes_pod_container_port_name]
     regex: {{ .ports | join "|" | quote }}
     action: keep
