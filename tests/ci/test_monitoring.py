@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from ci.monitoring.dashboards import documents
 from ci.monitoring.families import registered
 from ci.monitoring.processes import processes
 from ci.monitoring.queries import departures, elsewhere, exposed, selected
+from lighthouse_bridge import metrics as bridge_metrics
+from lighthouse_fuse_csi.fuse_metrics import Times
 from lighthouse_harness.alerts import Alert
 
 if TYPE_CHECKING:
@@ -147,6 +150,21 @@ def test_only_what_the_platform_is_has_labels_without_a_closed_set_of_values() -
         if set(family.labels) != set(process.labels.get(family.name, ()))
     }
     assert found == {"python_info"}
+
+
+@pytest.mark.parametrize(
+    ("threshold", "last"),
+    [
+        ("validationSlow", bridge_metrics.validation_seconds._upper_bounds[-2]),
+        ("bridgeCommitSlow", bridge_metrics.commit_seconds._upper_bounds[-2]),
+        ("expertQueueOld", bridge_metrics.expert_wait_seconds._upper_bounds[-2]),
+        ("fuseReadsSlow", float(Times().export()[0][-2][0])),
+    ],
+)
+def test_a_threshold_for_a_quantile_is_below_the_histograms_last_bucket(threshold: str, last: float) -> None:
+    """No quantile is above it: the alert could never fire."""
+    schema = json.loads((chart_rules.CHART / "charts" / "monitoring" / "values.schema.json").read_text())
+    assert schema["properties"]["thresholds"]["properties"][threshold]["maximum"] < last
 
 
 def test_what_others_expose_is_read_by_rules_or_dashboards(rules: Rules) -> None:
