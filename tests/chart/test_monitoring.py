@@ -11,6 +11,7 @@ import yaml
 
 from ci.chart.site import OPERATED
 from lighthouse_harness.alerts import alert_thresholds, alerts
+from lighthouse_harness.documents import thaw
 from lighthouse_harness.manifests import merge
 
 from .conftest import CHART, WHOLE, request_for
@@ -78,7 +79,7 @@ def test_nothing_is_rendered_where_nobody_may_scrape(renderer: Renderer) -> None
         (merge(SCRAPING, {"monitoring": {"enabled": False}}), APIS, False, False),
     ],
 )
-def test_monitors_and_rules_are_there_when_they_are_asked_for(
+def test_foundand_rules_are_there_when_they_are_asked_for(
     values: dict[str, Any], apis: tuple[str, ...], pods: bool, ruled: bool, renderer: Renderer
 ) -> None:
     render = rendered(renderer, values, apis)
@@ -99,6 +100,19 @@ def test_each_monitor_is_in_the_namespace_of_its_pods_and_names_their_ports(rend
         ("lighthouse-agents", "http"),
         ("lighthouse-fuse-csi", "metrics"),
     }
+
+
+def test_every_series_names_its_node(renderer: Renderer) -> None:
+    render = rendered(renderer, merge(WHOLE, SCRAPING), request_for("default").api_versions)
+    node = {"sourceLabels": ["__meta_kubernetes_pod_node_name"], "targetLabel": "node"}
+    found = render.select("PodMonitor")
+    assert len(found) == 6
+    assert [
+        f"{item.name}: {endpoint['port']}"
+        for item in found
+        for endpoint in thaw(item.document)["spec"]["podMetricsEndpoints"]
+        if node not in endpoint.get("relabelings", ())
+    ] == []
 
 
 def keeps(job: dict[str, Any]) -> dict[str, str]:

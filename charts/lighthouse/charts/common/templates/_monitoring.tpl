@@ -4,3 +4,10 @@
 monitored
 {{- end -}}
 {{- end -}}
+
+{{- /* What a PodMonitor adds to series that a scrape alone knows: the node. */ -}}
+{{- define "lighthouse.metrics.node" }}
+relabelings:
+  - sourceLabels: [__meta_kubernetes_pod_node_name]
+    targetLabel: node
+{{- end }}

@@ -23,9 +23,11 @@ spec:
     - port: metrics
       interval: {{ $redis.Values.monitoring.interval }}
       {{- include "lighthouse.metrics.tls" $tls | indent 6 }}
+      {{- include "lighthouse.metrics.node" . | indent 6 }}
     - port: guard
       interval: {{ $redis.Values.monitoring.interval }}
       {{- include "lighthouse.metrics.tls" $tls | indent 6 }}
+      {{- include "lighthouse.metrics.node" . | indent 6 }}
 {{- end }}
 {{- $cluster := eq $redis.Values.mode "cluster" }}
 {{- if and $cluster (include "lighthouse.monitored" (dict "context" $redis "when" $monitors "kind" "PodMonitor")) }}
@@ -45,6 +47,7 @@ spec:
     - port: keeper
       interval: {{ $redis.Values.monitoring.interval }}
       {{- include "lighthouse.metrics.tls" $tls | indent 6 }}
+      {{- include "lighthouse.metrics.node" . | indent 6 }}
 {{- end }}
 {{- if and (or $cluster $redis.Values.exporter.enabled) (include "lighthouse.monitored" (dict "context" $redis "when" $rules "kind" "PrometheusRule")) }}
 {{- $limits := $redis.Values.monitoring.thresholds }}
