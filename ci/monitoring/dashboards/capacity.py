@@ -79,12 +79,13 @@ def board() -> Dashboard:
         ),
         graph(
             "Volumes",
-            "The share of each volume that is full.",
+            "The share of each volume that is full. Dashed: the threshold of VolumeFilling.",
             units.PercentUnit,
             {
                 "{{persistentvolumeclaim}}": f"1 - kubelet_volume_stats_available_bytes{{{VOLUMES}}}"
                 f" / kubelet_volume_stats_capacity_bytes{{{VOLUMES}}}"
             },
+            limit=over("volumeFilling"),
             span=12,
             top=1,
         ),

@@ -49,16 +49,23 @@ components a release has.
 {{- $_ := set $words "recordedOfAgents" (printf `namespace=%q,release=%q` (include "lighthouse.agents.namespace" .) .Release.Name) -}}
 {{- $_ := set $words "ours" (printf `namespace=~"%s",pod=~"(%s)-.+"` ($namespaces | uniq | join "|") ($pods | join "|")) -}}
 {{- $_ := set $words "namespaces" (append $namespaces .Release.Namespace | uniq | join "|") -}}
+{{- $claims := list -}}
+{{- with .Subcharts.redis -}}
+{{- $claims = append $claims (printf "data-%s-[0-9]+" (include "lighthouse.redis.name" .)) -}}
+{{- end -}}
 {{- with .Subcharts.postgres -}}
+{{- $claims = append $claims (printf "%s-[0-9]+(-wal)?" (include "lighthouse.postgres.name" .)) -}}
 {{- $_ := set $words "postgres" (include "monitoring.pods" (dict "context" $ "component" "postgres")) -}}
 {{- $_ := set $words "postgresInstances" .Values.instances -}}
 {{- end -}}
 {{- if hasKey .Subcharts "bridge" -}}
+{{- $claims = append $claims (.Values.bridge.persistence.existingClaim | default (include "lighthouse.bridge.name" .)) -}}
 {{- $_ := set $words "bridges" (include "monitoring.bridges" . | int) -}}
 {{- end -}}
 {{- if hasKey .Subcharts "agents" -}}
 {{- $_ := set $words "experts" (include "monitoring.experts" . | int) -}}
 {{- end -}}
+{{- $_ := set $words "volumes" (printf `namespace=%q,persistentvolumeclaim=~%q` .Release.Namespace ($claims | join "|")) -}}
 {{- $words | toJson -}}
 {{- end -}}
 
