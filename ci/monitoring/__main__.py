@@ -12,6 +12,7 @@ from ci.monitoring import boards, dashboards
 from ci.monitoring import page as pages
 from ci.monitoring import rules as chart_rules
 from ci.monitoring.processes import processes
+from ci.monitoring.queries import others
 from ci.settings import ROOT
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def generated() -> dict[Path, str]:
         DASHBOARDS / f"{name}.json": dashboards.text(document)
         for name, document in dashboards.documents().items()
     }
-    return {PAGE: pages.page(processes())} | made
+    return {PAGE: pages.page(processes(), others())} | made
 
 
 @click.group()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ci.monitoring.families import most_series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from ci.monitoring.families import Family
     from ci.monitoring.processes import Process
@@ -30,12 +30,38 @@ series of a program is bounded, whatever it is sent.
 |---|---|---|---|
 """
 
+OTHERS = """
+## What others expose
 
-def page(processes: Iterable[Process]) -> str:
-    """The whole page."""
+What rules and dashboards read of it, with the labels that they use beside namespace, pod and container;
+`ci/monitoring/elsewhere.yaml` says in which version and source each is. The edge's controller has metrics of its own,
+which no rule reads.
+
+| Metric | Labels | By |
+|---|---|---|
+"""
+BY: Mapping[str, str] = {
+    "redis-exporter": "the exporter beside each node of Redis",
+    "cloudnative-pg": "the instances of PostgreSQL (CloudNativePG)",
+    "barman": "the same, for its Barman plugin",
+    "cert-manager": "cert-manager's controller",
+    "cadvisor": "kubelet's cAdvisor",
+    "kubelet": "kubelet",
+    "kube-state": "kube-state-metrics",
+    "prometheus": "Prometheus itself",
+}
+
+
+def page(processes: Iterable[Process], others: Mapping[str, Mapping[str, Iterable[str]]]) -> str:
+    """The whole page: programs, and what others expose, by who does, with the labels of each metric."""
     rows = tuple(processes)
     summary = "".join(f"| {row.what} | {row.port} | {len(row.families)} | {bound(row):,} |\n" for row in rows)
-    return HEAD + summary + "".join(map(_section, rows))
+    foreign = "".join(
+        f"| `{name}` | {', '.join(f'`{label}`' for label in labels)} | {BY[who]} |\n"
+        for who, metrics in others.items()
+        for name, labels in metrics.items()
+    )
+    return HEAD + summary + "".join(map(_section, rows)) + OTHERS + foreign
 
 
 def bound(process: Process) -> int:

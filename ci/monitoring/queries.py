@@ -82,12 +82,17 @@ def exposed() -> dict[str, Series]:
     return found
 
 
+def others() -> dict[str, dict[str, list[str]]]:
+    """What others expose and rules may read: labels by name, by who exposes it."""
+    table: dict[str, dict[str, list[str]]] = yaml.safe_load(ELSEWHERE.read_text(encoding="utf-8"))
+    return table
+
+
 def elsewhere() -> dict[str, Series]:
     """Every series that others expose and rules may read, by name."""
-    table: dict[str, dict[str, list[str]]] = yaml.safe_load(ELSEWHERE.read_text(encoding="utf-8"))
     return {
         name: Series(name, frozenset(labels), {})
-        for metrics in table.values()
+        for metrics in others().values()
         for name, labels in metrics.items()
     }
 

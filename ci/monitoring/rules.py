@@ -122,7 +122,7 @@ def problems(rules: Rules) -> Iterator[str]:
         yield from (f"{name} {departure}." for departure in departures(query, series))
     for name in sorted(rules.records.keys() - read(query for _, query in rules.queries())):
         yield f"{name} is recorded and no rule reads it."
-    for name in sorted(family_names()):
+    for name in sorted(family_names() | elsewhere().keys()):
         if f"| `{name}` |" not in rules.documented:
             yield f"{name} is not in docs/metrics.md; run `make generate`."
 

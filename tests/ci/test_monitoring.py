@@ -92,6 +92,10 @@ BREAKS: dict[str, tuple[Callable[[Rules], Rules], str]] = {
         lambda rules: replace(rules, documented=rules.documented.replace("`lighthouse_fuse_ready`", "")),
         "lighthouse_fuse_ready is not in docs/metrics.md",
     ),
+    "a metric of others is not documented": (
+        lambda rules: replace(rules, documented=rules.documented.replace("`cnpg_collector_up`", "")),
+        "cnpg_collector_up is not in docs/metrics.md",
+    ),
 }  # fmt: skip
 
 
