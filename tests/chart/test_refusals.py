@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chart.chart_render import Manifest, RefusedError, render
+from tests.chart.chart_render import CHART, Manifest, RefusedError, render
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -181,3 +183,28 @@ def test_a_size_that_kubernetes_does_not_read_is_refused(program: Path, size: st
 def test_no_value_weakens_the_bridge(program: Path, extra: Manifest) -> None:
     with pytest.raises(RefusedError, match=r"not allowed|must be one of"):
         render(program, {"bridge": extra})
+
+
+@pytest.mark.parametrize(
+    "path", ["monitoring/interval", "redis/monitoring/interval", "postgres/podMonitor/interval"]
+)
+@pytest.mark.parametrize(
+    ("interval", "taken"),
+    [
+        ("1s", True),
+        ("30s", True),
+        ("120s", True),
+        ("2m", True),
+        ("0s", False),
+        ("121s", False),
+        ("5m", False),
+    ],
+)
+def test_metrics_are_read_often_enough_for_rates_over_five_minutes(
+    path: str, interval: str, taken: bool
+) -> None:
+    part, *keys = path.split("/")
+    schema = json.loads((CHART / "charts" / part / "values.schema.json").read_text())
+    for key in keys:
+        schema = schema["properties"][key]
+    assert bool(re.search(schema["pattern"], interval)) == taken
