@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHART = ROOT / "charts" / "lighthouse"
+ALERTS = CHART / "charts" / "monitoring" / "files" / "alerts"
+REDIS_ALERTS = CHART / "charts" / "redis" / "files" / "alerts"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 CASES = ROOT / "tests" / "chart" / "alerts"
 METRICS = ROOT / "docs" / "metrics.md"
@@ -96,8 +98,10 @@ def rules_of(render: Render) -> Rules:
 
 
 def _thresholds(name: str, values: Mapping[str, Any]) -> set[float]:
-    if name.startswith("Redis"):
-        return {float(value) for value in values["redis"]["monitoring"]["thresholds"].values()}
+    of_redis = REDIS_ALERTS / f"{name}.yaml"
+    if of_redis.is_file():
+        threshold = yaml.safe_load(of_redis.read_text(encoding="utf-8"))["threshold"]
+        return {float(values["redis"]["monitoring"]["thresholds"][threshold])}
     own = values["monitoring"]["thresholds"].get(name[0].lower() + name[1:])
     return set() if own is None else {float(own)}
 

@@ -37,7 +37,7 @@ BRIDGES = 3
 CALM_SECONDS = 8
 PROBED_SECONDS = 25
 """Within which each probe of a node has asked twice."""
-RULES = CHART / "charts" / "redis" / "templates" / "_monitoring.tpl"
+RULES = CHART / "charts" / "redis" / "files" / "alerts"
 SCRAPE = (
     "import sys, urllib.request\n"
     "print(urllib.request.urlopen(f'http://127.0.0.1:{sys.argv[1]}/metrics', timeout=10).read().decode())"
@@ -233,7 +233,8 @@ def test_bridges_have_a_key_of_their_own_and_not_that_of_the_server(bridges: Rel
 def test_exported_metrics_are_those_that_alerts_ask_for(bridges: Release) -> None:
     shown = Container(bridges.cluster, NAMESPACE, f"{NAME}-0", "guard").python(SCRAPE, "9121")
     names = {line.partition("{")[0].partition(" ")[0] for line in shown.splitlines() if line[:1] != "#"}
-    wanted = set(re.findall(r"\b(redis_\w+)\{", RULES.read_text()))
+    text = "".join(path.read_text() for path in RULES.glob("*.yaml"))
+    wanted = set(re.findall(r"\b(redis_\w+)\{", text))
     assert len(wanted) > 7
     assert wanted - names == set()
 

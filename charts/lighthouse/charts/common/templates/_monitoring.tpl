@@ -11,3 +11,23 @@ relabelings:
   - sourceLabels: [__meta_kubernetes_pod_node_name]
     targetLabel: node
 {{- end }}
+
+{{- /* An expression with its words replaced. Arguments: expr, words. */ -}}
+{{- define "lighthouse.expression" -}}
+{{- $text := .expr -}}
+{{- /* Longer words first: one may begin another. */ -}}
+{{- range $word := keys .words | sortAlpha | reverse -}}
+{{- $text = $text | replace (printf "$%s" $word) (toString (get $.words $word)) -}}
+{{- end -}}
+{{- $text | trim -}}
+{{- end -}}
+
+{{- /* An alert's file as a rule, in YAML; the file's name is the alert's. Arguments: path, alert (its content), words, limit,
+       runbooks, release. */ -}}
+{{- define "lighthouse.alert" -}}
+{{- $name := .path | base | trimSuffix ".yaml" -}}
+{{- $expr := include "lighthouse.expression" (dict "expr" .alert.expr "words" (set (deepCopy .words) "threshold" .limit)) -}}
+{{- $labels := dict "severity" .alert.severity "release" .release -}}
+{{- $told := dict "summary" .alert.summary "runbook_url" (printf "%s%s.md" .runbooks $name) -}}
+{{- toYaml (dict "alert" $name "expr" $expr "for" .alert.for "labels" $labels "annotations" $told) -}}
+{{- end -}}

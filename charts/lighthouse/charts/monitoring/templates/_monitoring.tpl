@@ -69,16 +69,6 @@ components a release has.
 {{- $words | toJson -}}
 {{- end -}}
 
-{{- /* An expression with its words replaced. Arguments: expr, words. */ -}}
-{{- define "monitoring.expression" -}}
-{{- $text := .expr -}}
-{{- /* Longer words first: one may begin another. */ -}}
-{{- range $word := keys .words | sortAlpha | reverse -}}
-{{- $text = $text | replace (printf "$%s" $word) (toString (get $.words $word)) -}}
-{{- end -}}
-{{- $text | trim -}}
-{{- end -}}
-
 {{- /* Whether all that a rule is about is there; answers with text or nothing. Arguments: context (the umbrella's),
        rule. */ -}}
 {{- define "monitoring.needed" -}}
@@ -115,18 +105,16 @@ needed
 {{- $rules := list -}}
 {{- range ($part.Files.Get "files/records.yaml" | fromYaml).records -}}
 {{- if and (eq .group $.group) (include "monitoring.needed" (dict "context" $.context "rule" .)) -}}
-{{- $expr := include "monitoring.expression" (dict "expr" .expr "words" $words) -}}
+{{- $expr := include "lighthouse.expression" (dict "expr" .expr "words" $words) -}}
 {{- $rules = append $rules (dict "record" .record "expr" $expr "labels" (dict "release" $part.Release.Name)) -}}
 {{- end -}}
 {{- end -}}
 {{- range $path, $_ := $part.Files.Glob "files/alerts/*.yaml" -}}
 {{- $alert := $part.Files.Get $path | fromYaml -}}
 {{- if and (eq $alert.group $.group) (include "monitoring.needed" (dict "context" $.context "rule" $alert)) -}}
-{{- $name := $path | base | trimSuffix ".yaml" -}}
-{{- $limit := get $part.Values.thresholds (untitle $name) -}}
-{{- $expr := include "monitoring.expression" (dict "expr" $alert.expr "words" (set (deepCopy $words) "threshold" $limit)) -}}
-{{- $told := dict "summary" $alert.summary "runbook_url" (printf "%s%s.md" $part.Values.runbooks $name) -}}
-{{- $rules = append $rules (dict "alert" $name "expr" $expr "for" $alert.for "labels" (dict "severity" $alert.severity "release" $part.Release.Name) "annotations" $told) -}}
+{{- $limit := get $part.Values.thresholds ($path | base | trimSuffix ".yaml" | untitle) -}}
+{{- $of := dict "path" $path "alert" $alert "words" $words "limit" $limit "runbooks" $part.Values.runbooks "release" $part.Release.Name -}}
+{{- $rules = append $rules (include "lighthouse.alert" $of | fromYaml) -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $rules -}}

@@ -49,10 +49,8 @@ spec:
       {{- include "lighthouse.metrics.tls" $tls | indent 6 }}
       {{- include "lighthouse.metrics.node" . | indent 6 }}
 {{- end }}
-{{- if and (or $cluster $redis.Values.exporter.enabled) (include "lighthouse.monitored" (dict "context" $redis "when" $rules "kind" "PrometheusRule")) }}
-{{- $limits := $redis.Values.monitoring.thresholds }}
-{{- $keeper := printf `lighthouse_redis_keeper_whole{namespace=%q,pod=~"%s-keeper-.+"}` $redis.Release.Namespace (include "lighthouse.redis.name" $redis) }}
-{{- $pods := printf `namespace=%q,pod=~"%s-[0-9]+"` $redis.Release.Namespace (include "lighthouse.redis.name" $redis) }}
+{{- $alerts := include "redis.alerts" $redis }}
+{{- if and (ne $alerts "[]") (include "lighthouse.monitored" (dict "context" $redis "when" $rules "kind" "PrometheusRule")) }}
 ---
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
@@ -65,95 +63,33 @@ spec:
   groups:
     - name: redis
       rules:
-        {{- if $cluster }}
-        - alert: RedisKeeperDown
-          expr: {{ printf "(count(%s) or vector(0)) < %v" $keeper (int $limits.keepers) | quote }}
-          for: 3m
-          labels:
-            severity: warning
-            release: {{ $redis.Release.Name | quote }}
-          annotations:
-            summary: The keeper of Redis is not seen, so that nothing heals the cluster.
-            runbook_url: {{ $redis.Values.monitoring.runbooks }}RedisKeeperDown.md
-        - alert: RedisNotHealing
-          expr: {{ printf "max(avg_over_time(%s[30m])) < %v" $keeper $limits.whole | quote }}
-          for: 10m
-          labels:
-            severity: warning
-            release: {{ $redis.Release.Name | quote }}
-          annotations:
-            summary: The keeper runs, but has hardly found the cluster as it should be for half an hour.
-            runbook_url: {{ $redis.Values.monitoring.runbooks }}RedisNotHealing.md
-        {{- end }}
-        {{- if $redis.Values.exporter.enabled }}
-        - alert: RedisNodeDown
-          expr: {{ printf "%s - (sum(redis_up{%s}) or vector(0)) > %v" (include "redis.size" $redis) $pods (int $limits.nodesAway) | quote }}
-          for: 2m
-          labels:
-            severity: warning
-            release: {{ $redis.Release.Name | quote }}
-          annotations:
-            summary: Fewer Redis nodes answer their exporters than there should be.
-            runbook_url: {{ $redis.Values.monitoring.runbooks }}RedisNodeDown.md
-        {{- if $cluster }}
-        - alert: RedisSlotsUnserved
-          expr: {{ printf "min(redis_cluster_slots_ok{%s}) < %v" $pods (int $limits.slots) | quote }}
-          for: 1m
-          labels:
-            severity: critical
-            release: {{ $redis.Release.Name | quote }}
-          annotations:
-            summary: Some slots have no primary, so that their keys cannot be read or written.
-            runbook_url: {{ $redis.Values.monitoring.runbooks }}RedisSlotsUnserved.md
-        - alert: RedisReplicasMissing
-          expr: {{ printf "redis_connected_slaves{%s} < %v and on (pod) redis_instance_info{%s,role=\"master\"}" $pods (int $limits.replicas) $pods | quote }}
-          for: 5m
-          labels:
-            severity: warning
-            release: {{ $redis.Release.Name | quote }}
-          annotations:
-            summary: A primary has fewer replicas than it should, so that its loss would lose data.
-            runbook_url: {{ $redis.Values.monitoring.runbooks }}RedisReplicasMissing.md
-        {{- end }}
-        - alert: RedisMemoryHigh
-          expr: {{ printf "redis_memory_used_bytes{%s} / (redis_memory_max_bytes{%s} > 0) > %v" $pods $pods $limits.memory | quote }}
-          for: 10m
-          labels:
-            severity: warning
-            release: {{ $redis.Release.Name | quote }}
-          annotations:
-            summary: Data takes nearly all memory that it may take; soon keys are removed or writes refused.
-            runbook_url: {{ $redis.Values.monitoring.runbooks }}RedisMemoryHigh.md
-        - alert: RedisEvictions
-          expr: {{ printf "rate(redis_evicted_keys_total{%s}[5m]) > %v" $pods $limits.evictions | quote }}
-          for: 5m
-          labels:
-            severity: warning
-            release: {{ $redis.Release.Name | quote }}
-          annotations:
-            summary: Redis removes keys before they expire, for want of memory.
-            runbook_url: {{ $redis.Values.monitoring.runbooks }}RedisEvictions.md
-        - alert: RedisConnectionsHigh
-          expr: {{ printf "redis_connected_clients{%s} / %v > %v" $pods (int $redis.Values.maxClients) $limits.connections | quote }}
-          for: 5m
-          labels:
-            severity: warning
-            release: {{ $redis.Release.Name | quote }}
-          annotations:
-            summary: A node has nearly as many connections as it accepts.
-            runbook_url: {{ $redis.Values.monitoring.runbooks }}RedisConnectionsHigh.md
-        - alert: RedisPersistenceFailing
-          expr: {{ printf "count(redis_aof_last_write_status{%s} == 0 or redis_aof_last_bgrewrite_status{%s} == 0) > %v" $pods $pods (int $limits.unwritable) | quote }}
-          for: 1m
-          labels:
-            severity: critical
-            release: {{ $redis.Release.Name | quote }}
-          annotations:
-            summary: A node cannot write its log of changes, and refuses writes until it can.
-            runbook_url: {{ $redis.Values.monitoring.runbooks }}RedisPersistenceFailing.md
-        {{- end }}
+        {{- $alerts | nindent 8 }}
 {{- end }}
 {{- end }}
+
+{{- /* The alerts in files/alerts about what runs, as a list in YAML. */ -}}
+{{- define "redis.alerts" -}}
+{{- $name := include "lighthouse.redis.name" . -}}
+{{- $words := dict "nodes" (printf `namespace=%q,pod=~"%s-[0-9]+"` .Release.Namespace $name) -}}
+{{- $_ := set $words "keeper" (printf `namespace=%q,pod=~"%s-keeper-.+"` .Release.Namespace $name) -}}
+{{- $_ := set $words "size" (include "redis.size" .) -}}
+{{- $_ := set $words "maxClients" (int .Values.maxClients) -}}
+{{- $there := dict "cluster" (eq .Values.mode "cluster") "exporter" .Values.exporter.enabled -}}
+{{- $rules := list -}}
+{{- range $path, $_ := .Files.Glob "files/alerts/*.yaml" -}}
+{{- $alert := $.Files.Get $path | fromYaml -}}
+{{- $needed := true -}}
+{{- range $alert.needs -}}
+{{- $needed = and $needed (get $there .) -}}
+{{- end -}}
+{{- if $needed -}}
+{{- $limit := get $.Values.monitoring.thresholds $alert.threshold -}}
+{{- $of := dict "path" $path "alert" $alert "words" $words "limit" $limit "runbooks" $.Values.monitoring.runbooks "release" $.Release.Name -}}
+{{- $rules = append $rules (include "lighthouse.alert" $of | fromYaml) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $rules -}}
+{{- end -}}
 
 {{- define "redis.monitoringLabels" -}}
 {{- toYaml (merge (fromYaml (include "lighthouse.labels" (dict "context" . "component" "redis"))) (deepCopy .Values.monitoring.labels)) -}}
