@@ -79,7 +79,7 @@ def test_nothing_is_rendered_where_nobody_may_scrape(renderer: Renderer) -> None
         (merge(SCRAPING, {"monitoring": {"enabled": False}}), APIS, False, False),
     ],
 )
-def test_foundand_rules_are_there_when_they_are_asked_for(
+def test_monitors_and_rules_are_there_when_they_are_asked_for(
     values: dict[str, Any], apis: tuple[str, ...], pods: bool, ruled: bool, renderer: Renderer
 ) -> None:
     render = rendered(renderer, values, apis)

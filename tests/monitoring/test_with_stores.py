@@ -15,12 +15,13 @@ from ci.operators import images as operator_images
 from ci.release import CHART
 from ci.settings import NAMESPACE, NODE_NETWORK, RELEASE
 from lighthouse_harness.manifests import merge
-from tests.live.support import eventually
+from tests.live.support import AGENTS, CSI, eventually
 from tests.monitoring import store_causes
 from tests.monitoring.admission import see_accepted, see_rules_evaluated, see_targets
 from tests.monitoring.asked import Asked, boards_of
 from tests.monitoring.cases import Case
 from tests.monitoring.conftest import ADMITTED, INTERVAL, VALUES, shorten
+from tests.monitoring.plain import plain_prometheus
 from tests.monitoring.work import Work
 from tests.production.postgres.database import CLUSTER, Database, write_authority
 from tests.production.postgres.s3 import SPACE, ObjectStore
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from ci.release import Cluster
     from tests.monitoring.conftest import Site, Waits
+    from tests.monitoring.watch import Watch
     from tests.production.reports import Report
 
 PROFILE = CHART / "profiles" / "production-small.yaml"
@@ -65,6 +67,7 @@ def _values(images: dict[str, image_builds.Image], postgresql: image_builds.Imag
     nodes = [{"ipBlock": {"cidr": str(NODE_NETWORK)}}]
     stores = {
         "networkPolicies": {"databaseClients": nodes, "apiServer": {"peers": nodes}},
+        "monitoring": {"scrapeConfig": True},
         "postgres": {
             "image": postgresql.values,
             "antiAffinity": "preferred",
@@ -139,6 +142,24 @@ def test_every_alert_and_record_about_stores_is_evaluated_without_an_error(store
 @pytest.mark.parametrize(("kind", "fewest"), [("podmonitors", 4), ("prometheusrules", 8)])
 def test_the_operator_accepts_every_object_about_stores(stored: Site, kind: str, fewest: int) -> None:
     see_accepted(stored, kind, fewest)
+
+
+@pytest.mark.proves(15, level="running")
+def test_a_prometheus_without_the_operator_reads_the_same_targets(stored: Site) -> None:
+    def read(watch: Watch) -> dict[tuple[str, ...], str]:
+        """The health of each target of the release, by the labels that rules know it by and its address."""
+        return {
+            (*(target["labels"][name] for name in ("namespace", "pod", "node")), target["scrapeUrl"]): target[
+                "health"
+            ]
+            for target in watch.targets()
+            if target["labels"].get("namespace") in {NAMESPACE, AGENTS, CSI}
+        }
+
+    wanted = read(stored.watch)
+    assert len(wanted) > sum(TARGETS.values())
+    with plain_prometheus(stored) as plain:
+        eventually(lambda: read(plain) == wanted and set(wanted.values()) == {"up"}, 120, f"{wanted}")
 
 
 @pytest.mark.proves(15, level="running")

@@ -41,10 +41,11 @@ class Course:
 
 
 class Watch:
-    """The Prometheus and the Alertmanager of the local cluster."""
+    """A Prometheus and the Alertmanager of the local cluster."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self.prometheus = httpx.Client(base_url=_address(cluster, "prometheus"), timeout=60)
+    def __init__(self, cluster: Cluster, name: str = "prometheus") -> None:
+        """`name` is that of Prometheus' Service."""
+        self.prometheus = httpx.Client(base_url=_address(cluster, name), timeout=60)
         self.alertmanager = httpx.Client(base_url=_address(cluster, "alertmanager"), timeout=30)
 
     def _ask(self, path: str, parameters: Mapping[str, str | float] | None = None) -> Any:
