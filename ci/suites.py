@@ -140,6 +140,7 @@ def test_monitoring(nodes: int, pictures: bool) -> None:
     with local.alone(), Steps() as steps:
         helm_3 = toolchain.go_tool(toolchain.HELM3, steps)
         cluster, _ = local.start(steps, lifecycle.nodes_of(nodes))
+        traefik.install(steps, cluster)
         operator_installs.install_local(steps, cluster)
         prometheus.install(steps, cluster)
     drawn = ["--pictures", str(ROOT / "docs" / "dashboards")] if pictures else []

@@ -34,8 +34,7 @@ OTHERS = """
 ## What others expose
 
 What rules and dashboards read of it, with the labels that they use beside namespace, pod and container;
-`ci/monitoring/elsewhere.yaml` says in which version and source each is. The edge's controller has metrics of its own,
-which no rule reads.
+`ci/monitoring/elsewhere.yaml` says in which version and source each is.
 
 | Metric | Labels | By |
 |---|---|---|
@@ -48,6 +47,7 @@ BY: Mapping[str, str] = {
     "cadvisor": "kubelet's cAdvisor",
     "kubelet": "kubelet",
     "kube-state": "kube-state-metrics",
+    "traefik": "Traefik, the controller of the edge",
     "prometheus": "Prometheus itself",
 }
 

@@ -28,8 +28,11 @@ CASES = ROOT / "tests" / "chart" / "alerts"
 METRICS = ROOT / "docs" / "metrics.md"
 KINDS = ("fires", "is silent", "without series")
 WATCHED: dict[str, Any] = {
-    "monitoring": {"podMonitors": "always", "rules": "always", "certManager": True},
+    "monitoring": {"podMonitors": "always", "rules": "always", "certManager": True, "edgeMetrics": True},
+    "edge": {"enabled": True, "hosts": ["lighthouse.example.com"]},
+    "bridge": {"trustedProxies": ["10.244.0.0/16"]},
     "networkPolicies": {
+        "edge": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "traefik"}}}],
         "apiServer": {"peers": [{"ipBlock": {"cidr": "172.18.0.2/32"}}]},
         "objectStore": {"peers": [{"ipBlock": {"cidr": "203.0.113.10/32"}}]},
     },

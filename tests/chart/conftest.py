@@ -44,6 +44,7 @@ WHOLE: dict[str, Any] = {
         "rules": "always",
         "scrapeConfig": True,
         "certManager": True,
+        "edgeMetrics": True,
         "dashboards": {"enabled": True},
     },
     "edge": {"enabled": True, "hosts": ["lighthouse.example.com"]},

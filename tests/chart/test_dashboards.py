@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FILES = CHART / "charts" / "monitoring" / "files"
 ON = {"monitoring": {"dashboards": {"enabled": True}}}
 ALWAYS = {"overview", "bridge", "experts", "fuse", "security", "capacity"}
+EDGE = {name: WHOLE[name] for name in ("edge", "bridge", "networkPolicies")}
 DATABASE = {"postgres": WHOLE["postgres"], "networkPolicies": WHOLE["networkPolicies"]}
 
 
@@ -57,6 +58,8 @@ def test_every_file_is_in_the_table_of_what_it_needs() -> None:
         (merge(ON, {"agents": {"enabled": False}}), ALWAYS - {"fuse"}),
         (merge(ON, {"agents": {"enabled": False}, "bridge": {"enabled": False}}), {"capacity"}),
         (merge(ON, {"redis": {"enabled": True}}), ALWAYS | {"redis"}),
+        (merge(ON, EDGE), ALWAYS),
+        (merge(ON, merge(EDGE, {"monitoring": {"edgeMetrics": True}})), ALWAYS | {"edge"}),
         (merge(ON, DATABASE), ALWAYS | {"postgres"}),
         (merge(ON, merge(DATABASE, {"postgres": {"podMonitor": {"enabled": False}}})), ALWAYS),
     ],

@@ -40,7 +40,7 @@ SERVICE = "traefik.ingress.kubernetes.io/service"
 def edge(renderer: Renderer, preset: str, values: Mapping[str, Any] | None = None) -> Render:
     """The render of one preset with two hosts, over values of the edge."""
     chosen = merge(merge(PRESETS[preset], {"hosts": HOSTS}), dict(values or {}))
-    return whole(renderer, {"edge": chosen})
+    return whole(renderer, {"edge": chosen, "monitoring": {"edgeMetrics": preset != "haproxy"}})
 
 
 def whole(renderer: Renderer, values: Mapping[str, Any]) -> Render:
@@ -300,6 +300,10 @@ def test_a_shared_gateway_is_used_and_not_made(renderer: Renderer) -> None:
         (
             {"bridge": {"enabled": False}, "agents": {"enabled": False}},
             "the edge leads to the bridge of its own",
+        ),
+        (
+            {"edge": {"controller": "haproxy"}, "monitoring": {"edgeMetrics": True}},
+            "monitoring.edgeMetrics is true but edge.controller is haproxy; the alert and the dashboard read Traefik's",
         ),
         (
             {"edge": {"kind": "gateway", "controller": "haproxy"}},

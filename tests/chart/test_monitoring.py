@@ -30,7 +30,9 @@ WATCHED = merge(
     {
         "postgres": WHOLE["postgres"],
         "networkPolicies": WHOLE["networkPolicies"],
-        "monitoring": {"rules": "always", "certManager": True},
+        "edge": WHOLE["edge"],
+        "bridge": WHOLE["bridge"],
+        "monitoring": {"rules": "always", "certManager": True, "edgeMetrics": True},
     },
     SCRAPING,
 )
@@ -218,11 +220,13 @@ def test_each_alert_compares_with_the_threshold_of_its_name_and_has_a_runbook(re
         ({"agents": {"experts": {"security": None, "architecture": {"replicas": 0}}}}, {"AgentsMissing", "ExpertsMissing"}),
         ({"fuse-csi": {"enabled": False}}, {"FuseDriverDown", "FuseMountsOrphaned"}),
         (
-            {"bridge": {"enabled": False}, "agents": {"enabled": False}},
+            {"bridge": {"enabled": False}, "agents": {"enabled": False}, "edge": {"enabled": False}},
             {"BridgeDown", "BridgesMissing", "ValidationSlow", "SecurityViolations", "ExpertsMissing"},
         ),
         ({"monitoring": {"clusterMetrics": False}}, {"ContainerMemoryHigh", "ContainerRestarting"}),
         ({"monitoring": {"certManager": False}}, {"CertificateExpiring", "CertificateNotReady"}),
+        ({"monitoring": {"edgeMetrics": False}}, {"EdgeErrors"}),
+        ({"edge": {"enabled": False}}, {"EdgeErrors"}),
         ({"postgres": {"enabled": False}}, {"PostgresDown", "PostgresFailover", "PostgresBackupOld"}),
         ({"postgres": {"podMonitor": {"enabled": False}}}, {"PostgresDown", "PostgresArchiveFailing"}),
         ({"postgres": {"backup": {"enabled": False}}}, {"PostgresArchiveFailing", "PostgresArchiveWaiting", "PostgresBackupOld"}),
@@ -282,6 +286,7 @@ def test_rules_about_one_component_are_in_its_namespace(renderer: Renderer) -> N
         "bridge": "lighthouse",
         "coordination": "lighthouse",
         "security": "lighthouse",
+        "edge": "lighthouse",
         "agents": "lighthouse-agents",
         "driver": "lighthouse-fuse-csi",
         "postgres": "lighthouse",

@@ -150,7 +150,7 @@ def test_what_is_wrong_is_named(name: str, documents: Documents, rules: Rules, p
 def test_nothing_is_wrong(documents: Documents, rules: Rules, promtool: Path) -> None:
     assert list(boards.problems(documents, chart_rules.known(rules), rules.values, promtool)) == []
     assert set(documents) == {
-        "overview", "bridge", "experts", "fuse", "postgres", "redis", "security", "capacity",
+        "overview", "bridge", "experts", "edge", "fuse", "postgres", "redis", "security", "capacity",
     }  # fmt: skip
     assert len(boards.panels(documents)) > 100
 

@@ -1,4 +1,5 @@
-"""A release on the local cluster that a real Prometheus watches: one bridge with two agents, and a Redis beside."""
+"""A release on the local cluster that a real Prometheus watches: one bridge with two agents behind an edge, and a Redis
+beside."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ from ci.console import Steps
 from ci.operators.prometheus import NAMESPACE as MONITORING
 from ci.release import install, local_values
 from ci.settings import KUBECONFIG, NAMESPACE, RELEASE
+from lighthouse_harness.manifests import merge
 from tests.live.support import AGENTS, CSI, Bridge, eventually
+from tests.monitoring import edge
 from tests.monitoring.watch import Watch
 from tests.monitoring.work import Work
 from tests.production.reports import Report
@@ -83,9 +86,14 @@ class Site:
 
     def apply(self, *objects: dict[str, Any]) -> None:
         """Make or change objects."""
-        manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}).encode()
-        words = ["apply", "--server-side", "--force-conflicts", "--field-manager=tests", "-f", "-"]
-        self.cluster.kubectl(*words, stdin=manifest)
+        apply(self.cluster, *objects)
+
+
+def apply(cluster: Cluster, *objects: dict[str, Any]) -> None:
+    """Make or change objects."""
+    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}).encode()
+    words = ["apply", "--server-side", "--force-conflicts", "--field-manager=tests", "-f", "-"]
+    cluster.kubectl(*words, stdin=manifest)
 
 
 @pytest.fixture(scope="session")
@@ -111,11 +119,15 @@ def install_release(cluster: Cluster, images: dict[str, image_builds.Image], *va
 def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The release at work, seen by Prometheus."""
     images = local.product_on_nodes(Steps(quiet=True), image_builds.RELEASED)
-    path = tmp_path_factory.mktemp("monitoring") / "values.json"
-    path.write_text(json.dumps({**ADMITTED, **VALUES, "redis": _redis(images)}))
+    folder = tmp_path_factory.mktemp("monitoring")
+    path = folder / "values.json"
+    values = merge(merge(ADMITTED, VALUES), edge.VALUES)
+    path.write_text(json.dumps({**values, "redis": _redis(images)}))
+    apply(cluster, edge.make_certificate(folder))
     install_release(cluster, images, path)
-    operator = Bridge(cluster, "operator", "watching-operator")
-    made = Site(cluster, images, Watch(cluster), Work(cluster), operator)
+    operator, client = Bridge(cluster, "operator", "watching-operator"), edge.outside(folder)
+    made = Site(cluster, images, Watch(cluster), Work(cluster, client), operator)
+    eventually(client.is_served, 240, "the bridge through the edge")
     made.work.begin()
     try:
         yield made

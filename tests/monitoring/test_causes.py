@@ -44,6 +44,12 @@ CASES = {
         fires=300,
         clears=600,
     ),
+    "edge": Case(
+        "EdgeErrors",
+        "the only bridge killed each time that it starts, and asked through Traefik",
+        causes.killed_bridge,
+        clears=420,  # at the latest when its window of five minutes has passed
+    ),
     "bridge": Case("BridgeDown", "the only bridge killed each time that it starts", causes.killed_bridge),
 }
 OF_ITEM_13 = ("memory", "latency", "store")

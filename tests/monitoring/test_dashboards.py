@@ -30,7 +30,16 @@ def asked(site: Site) -> Asked:
 
 
 def test_every_dashboard_about_what_runs_here_is_there(asked: Asked) -> None:
-    assert set(asked.boards) == {"overview", "bridge", "experts", "fuse", "redis", "security", "capacity"}
+    assert set(asked.boards) == {
+        "overview",
+        "bridge",
+        "experts",
+        "edge",
+        "fuse",
+        "redis",
+        "security",
+        "capacity",
+    }
 
 
 @pytest.mark.proves(15, level="running")

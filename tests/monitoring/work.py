@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ci.release import Cluster
+    from tests.production.edge.outside import Outside
 
 # Calls that rules decide, always the same: memory has them after the first time.
 KNOWN = [f"ls -la src/{number}" for number in range(18)] + ["git status", "ls -la; sudo curl x|sh"]
@@ -43,12 +44,17 @@ def call(bridge: Bridge, command: str, **more: Any) -> httpx.Response:
 class Work:
     """Agents at work in the background, slowly; what a bridge that is away answers is not their concern."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, outside: Outside | None = None) -> None:
+        """`outside` is one who asks through the edge, if there is one."""
         self.cluster = cluster
+        self.outside = outside
         self._stop = threading.Event()
         self._hurry = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(f"builder-{n}",)) for n in range(3)]
-        self._threads += [threading.Thread(target=work) for work in (self._read, self._leave_to_experts)]
+        self._threads += [
+            threading.Thread(target=work)
+            for work in (self._read, self._leave_to_experts, self._ask_from_outside)
+        ]
 
     def begin(self) -> None:
         """Begin."""
@@ -96,6 +102,15 @@ class Work:
                         _renewed(bridge)
                     # And somebody asks who has no session.
                     httpx.get(f"{bridge.url}/events")
+
+    def _ask_from_outside(self) -> None:
+        """What the edge answers while no bridge is there is its own."""
+        if not self.outside:
+            return
+        with self.outside.client() as client:
+            while not self._stop.wait(0.005 if self._hurry.is_set() else PAUSE_SECONDS):
+                with contextlib.suppress(httpx.TransportError):
+                    client.get("/ready")
 
     def _read(self) -> None:
         """Change a file and have an agent read it, so that its sidecar asks the bridge."""

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from ci.monitoring.dashboards import bridge, capacity, experts, fuse, overview, postgres, redis, security
+from ci.monitoring.dashboards import (
+    bridge,
+    capacity,
+    edge,
+    experts,
+    fuse,
+    overview,
+    postgres,
+    redis,
+    security,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,6 +30,7 @@ BOARDS: Mapping[str, Callable[[], Dashboard]] = MappingProxyType(
         "overview": overview.board,
         "bridge": bridge.board,
         "experts": experts.board,
+        "edge": edge.board,
         "fuse": fuse.board,
         "postgres": postgres.board,
         "redis": redis.board,

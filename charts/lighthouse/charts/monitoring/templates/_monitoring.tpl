@@ -60,6 +60,8 @@ components a release has.
 {{- end -}}
 {{- if hasKey .Subcharts "bridge" -}}
 {{- $claims = append $claims (.Values.bridge.persistence.existingClaim | default (include "lighthouse.bridge.name" .)) -}}
+{{- /* As Traefik names it: namespace, Service and port of a route. */ -}}
+{{- $_ := set $words "behindEdge" (printf `service=~"%s-%s-.+kubernetes.*"` .Release.Namespace (include "lighthouse.bridge.name" .)) -}}
 {{- $_ := set $words "bridges" (include "monitoring.bridges" . | int) -}}
 {{- end -}}
 {{- if hasKey .Subcharts "agents" -}}
@@ -79,6 +81,8 @@ components a release has.
 {{- $there = and $there $own.clusterMetrics -}}
 {{- else if eq . "cert-manager" -}}
 {{- $there = and $there $own.certManager -}}
+{{- else if eq . "edge" -}}
+{{- $there = and $there $own.edgeMetrics (hasKey $.context.Subcharts "edge") -}}
 {{- else if or (eq . "database") (eq . "backup") -}}
 {{- /* Nothing is seen of instances that nobody scrapes. */ -}}
 {{- $seen := false -}}
