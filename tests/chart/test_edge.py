@@ -40,12 +40,14 @@ SERVICE = "traefik.ingress.kubernetes.io/service"
 def edge(renderer: Renderer, preset: str, values: Mapping[str, Any] | None = None) -> Render:
     """The render of one preset with two hosts, over values of the edge."""
     chosen = merge(merge(PRESETS[preset], {"hosts": HOSTS}), dict(values or {}))
-    return whole(renderer, {"edge": chosen, "monitoring": {"edgeMetrics": preset != "haproxy"}})
+    return whole(renderer, {"edge": chosen})
 
 
 def whole(renderer: Renderer, values: Mapping[str, Any]) -> Render:
-    """The render of a release with all its parts, over these values."""
-    return renderer.render(replace(request_for("default"), overrides=merge(WHOLE, values)))
+    """The render of a release with all its parts, over these values; the metrics of the edge are read if it is Traefik."""
+    read = values.get("edge", {}).get("controller", "traefik") == "traefik"
+    parts = merge(WHOLE, {"monitoring": {"edgeMetrics": read}})
+    return renderer.render(replace(request_for("default"), overrides=merge(parts, values)))
 
 
 def ours(render: Render, kind: str) -> dict[str, Object]:
