@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tests.monitoring.watch import Watch
 
 Boards = dict[str, Any]
-SECONDS = 3600
 
 
 def boards_of(cluster: Cluster) -> Boards:
@@ -31,13 +30,13 @@ def boards_of(cluster: Cluster) -> Boards:
 
 
 class Asked:
-    """What each query of each panel returned, as `dashboard / title / legend`, over the latest hour at most."""
+    """What each query of each panel returned, as `dashboard / title / legend`, since a moment."""
 
-    def __init__(self, watch: Watch, boards: Boards, seconds: float = SECONDS) -> None:
+    def __init__(self, watch: Watch, boards: Boards, begin: float) -> None:
         self.boards = boards
         end = time.time()
         self.lines: dict[str, list[dict[str, Any]]] = {
-            key: watch.lines(given(query), end - seconds, end)
+            key: watch.lines(given(query), begin, end)
             for panel in panels(boards)
             for key, query in _named(panel).items()
         }

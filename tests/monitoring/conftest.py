@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,8 +78,8 @@ class Site:
     watch: Watch
     work: Work
     operator: Bridge
-    began: float = 0
-    """When Prometheus first saw all of it."""
+    began: float = field(default_factory=time.time)
+    """When the release had been installed: what was before is about another."""
 
     def install(self, *values: Path) -> None:
         """Install or upgrade the release with these files of values."""

@@ -25,8 +25,8 @@ IN_STORES = {
 
 @pytest.fixture(scope="module")
 def asked(site: Site) -> Asked:
-    """The panels' queries and what they returned, over the time since the release was seen."""
-    return Asked(site.watch, boards_of(site.cluster))
+    """The panels' queries and what they returned since the release was there."""
+    return Asked(site.watch, boards_of(site.cluster), site.began)
 
 
 def test_every_dashboard_about_what_runs_here_is_there(asked: Asked) -> None:

@@ -125,7 +125,7 @@ def asked(stored: Site) -> Asked:
     """What the panels about stores and volumes returned since the work began."""
     boards = {name: board for name, board in boards_of(stored.cluster).items() if name in BOARDS}
     assert set(boards) == BOARDS
-    return Asked(stored.watch, boards, WORKED_SECONDS)
+    return Asked(stored.watch, boards, time.time() - WORKED_SECONDS)
 
 
 @pytest.mark.proves(14, 15, level="running")
