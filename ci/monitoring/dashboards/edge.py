@@ -11,7 +11,7 @@ from ci.monitoring.dashboards.panels import dashboard, graph, over, row
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-BEHIND = 'service=~"$namespace-$release-bridge-.+kubernetes.*"'
+BEHIND = 'service=~"$namespace-$release-edge-.+kubernetes.*"'
 # As a PodMonitor of the controller labels it, and as a ServiceMonitor does, whose Service takes the name.
 BRIDGES = (BEHIND, f"exported_{BEHIND}")
 

@@ -60,9 +60,11 @@ components a release has.
 {{- end -}}
 {{- if hasKey .Subcharts "bridge" -}}
 {{- $claims = append $claims (.Values.bridge.persistence.existingClaim | default (include "lighthouse.bridge.name" .)) -}}
-{{- /* As Traefik names it: namespace, Service and port of a route. */ -}}
-{{- $_ := set $words "behindEdge" (printf `service=~"%s-%s-.+kubernetes.*"` .Release.Namespace (include "lighthouse.bridge.name" .)) -}}
 {{- $_ := set $words "bridges" (include "monitoring.bridges" . | int) -}}
+{{- end -}}
+{{- with .Subcharts.edge -}}
+{{- /* As Traefik names it: namespace, Service and port of a route, and who told of it. */ -}}
+{{- $_ := set $words "behindEdge" (printf `service=~"%s-%s-.+kubernetes.*"` .Release.Namespace (include "lighthouse.edge.name" .)) -}}
 {{- end -}}
 {{- if hasKey .Subcharts "agents" -}}
 {{- $_ := set $words "experts" (include "monitoring.experts" . | int) -}}
