@@ -107,12 +107,13 @@ PRIVATE = {"authority": "-----BEGIN CERTIFICATE-----eA==-----END CERTIFICATE----
 ISSUED: dict[str, Any] = {"maker": "issuer", "issuer": {"name": "public"}}
 EDGE_ADMITTED: tuple[dict[str, Any], ...] = (
     {"traefik": {"entryPoints": {"http": ""}}},
-    {"controller": "haproxy"},
     {"kind": "gateway", "annotations": {"example.com/owner": "platform"}},
     {"tls": ISSUED},
     {"kind": "gateway", "gateway": {"name": "shared", "listeners": {"http": ""}}},
 )
+EDGE_UNMEASURED: dict[str, Any] = {"monitoring": {"edgeMetrics": False}}
 EDGE_REFUSED: tuple[dict[str, Any], ...] = (
+    {"controller": "haproxy"},
     {"hosts": []},
     {"kind": "gateway", "controller": "haproxy"},
     {"kind": "gateway", "gateway": {"name": "shared"}, "tls": ISSUED},
@@ -132,9 +133,9 @@ EDGE_WITHOUT: tuple[dict[str, Any], ...] = (
     {"istio": {"enabled": False}, "edge": {"kind": "gateway", "tls": ACME}},
 )
 EDGE_CERTIFIED: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("own", {"edge": {"controller": "haproxy"}}),
+    ("own", EDGE_UNMEASURED | {"edge": {"controller": "haproxy"}}),
     ("cert-manager", {"edge": {"kind": "gateway", "tls": {"maker": "release"}}}),
-    ("cert-manager", {"edge": {"controller": "haproxy"}}),
+    ("cert-manager", EDGE_UNMEASURED | {"edge": {"controller": "haproxy"}}),
     ("existing", {"bridge": {"tls": {"existingSecret": "b"}}, "agents": {"tls": {"existingSecret": "a"}}}),
     ("own", {"edge": {"clientTls": {"existingSecret": "client"}}}),
     ("own", {"edge": {"haproxy": {"authoritySecret": "authority"}}}),
@@ -288,6 +289,7 @@ def _requests() -> list[Request]:
         for values in (*OWN_ADMITTED, *OWN_REFUSED)
     ]
     edges = [_merged(WHOLE, {"edge": values}) for values in (*EDGE_ADMITTED, *EDGE_REFUSED)]
+    edges += [_merged(WHOLE, EDGE_UNMEASURED | {"edge": {"controller": "haproxy"}})]
     edges += [_merged(WHOLE, values) for values in EDGE_WITHOUT]
     edges += [
         _merged(WHOLE | {"global": {"certificates": {"maker": maker}}}, values)

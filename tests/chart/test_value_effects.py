@@ -76,12 +76,13 @@ def test_every_value_has_an_effect(renderer: Renderer) -> None:
     edges = [
         replace(plain, overrides=merge(WHOLE, {"edge": edge}))
         for edge in (
-            {"controller": "haproxy"},
             {"tls": {"maker": "issuer", "issuer": {"name": "letsencrypt"}}},
             {"kind": "gateway"},
             {"kind": "gateway", "gateway": {"name": "shared", "namespace": "gateways"}},
         )
     ]
+    haproxy = {"edge": {"controller": "haproxy"}, "monitoring": {"edgeMetrics": False}}
+    edges += [replace(plain, overrides=merge(WHOLE, haproxy))]
     asked = {"tls": {"maker": "acme", "acme": PUBLIC, "issuer": {"name": ""}}}
     served = [request_for("edge"), request_for("haproxy")]
     served += [replace(served[0], overrides={"edge": asked})]

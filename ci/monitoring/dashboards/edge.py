@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from grafana_foundation_sdk.models import units
 
-from ci.monitoring.dashboards.panels import dashboard, graph, over, row
+from ci.monitoring.dashboards.panels import dashboard, graph, over, rate, row
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-BEHIND = 'service=~"$namespace-$release-edge-.+kubernetes.*"'
-# As a PodMonitor of the controller labels it, and as a ServiceMonitor does, whose Service takes the name.
-BRIDGES = (BEHIND, f"exported_{BEHIND}")
+# Routers count what the edge answers itself too; services count nothing while there is no bridge to ask.
+EDGE = 'router=~"(.+-)?$namespace-$release-edge-.+"'
+METRIC = "traefik_router"
+ERROR = 'code=~"5.."'
 
 
 def board() -> Dashboard:
@@ -21,22 +22,22 @@ def board() -> Dashboard:
     made = dashboard(
         "edge", "Edge", "What clients outside the cluster are answered, as its controller counts it."
     )
-    requests, errors = _rate("requests_total"), _rate("requests_total", ',code=~"5.."')
+    requests = f"{METRIC}_requests_total"
     row(
         made,
-        "Requests to bridges",
+        "Requests",
         graph(
             "Answers",
-            "A second, by code. What the edge itself refuses, such as 429, is not among them.",
+            "A second, by code: of bridges, and of the edge itself, such as 301, 413 and 429.",
             units.RequestsPerSecond,
-            {"{{code}}": f"sum by (code) ({requests})"},
+            {"{{code}}": rate(requests, EDGE, by="code")},
             span=12,
         ),
         graph(
             "Errors",
             "The share of answers with 5xx, of bridges or for want of one. Dashed: the threshold of EdgeErrors.",
             units.PercentUnit,
-            {"errors": f"(sum({errors}) or vector(0)) / sum({requests})"},
+            {"errors": f"({rate(requests, f'{EDGE},{ERROR}')} or vector(0)) / {rate(requests, EDGE)}"},
             limit=over("edgeErrors"),
             span=12,
             top=1,
@@ -46,8 +47,8 @@ def board() -> Dashboard:
             "By code, from the request's arrival at the edge.",
             units.Seconds,
             {
-                "{{code}}": f"sum by (code) ({_rate('request_duration_seconds_sum')}) / "
-                f"sum by (code) ({_rate('request_duration_seconds_count')})"
+                "{{code}}": f"{rate(f'{METRIC}_request_duration_seconds_sum', EDGE, by='code')} / "
+                f"{rate(f'{METRIC}_request_duration_seconds_count', EDGE, by='code')}"
             },
             span=12,
         ),
@@ -56,16 +57,10 @@ def board() -> Dashboard:
             "Bytes a second, headers and bodies.",
             units.BytesPerSecondIEC,
             {
-                "to bridges": f"sum({_rate('requests_bytes_total')})",
-                "to clients": f"sum({_rate('responses_bytes_total')})",
+                "asked": rate(f"{METRIC}_requests_bytes_total", EDGE),
+                "answered": rate(f"{METRIC}_responses_bytes_total", EDGE),
             },
             span=12,
         ),
     )
     return made
-
-
-def _rate(metric: str, matcher: str = "") -> str:
-    return " or ".join(
-        f"rate(traefik_service_{metric}{{{one}{matcher}}}[$__rate_interval])" for one in BRIDGES
-    )

@@ -63,8 +63,8 @@ components a release has.
 {{- $_ := set $words "bridges" (include "monitoring.bridges" . | int) -}}
 {{- end -}}
 {{- with .Subcharts.edge -}}
-{{- /* As Traefik names it: namespace, Service and port of a route, and who told of it. */ -}}
-{{- $_ := set $words "behindEdge" (printf `service=~"%s-%s-.+kubernetes.*"` .Release.Namespace (include "lighthouse.edge.name" .)) -}}
+{{- /* Traefik's routers of the release: their names have namespace and name of the Ingress or HTTPRoute. */ -}}
+{{- $_ := set $words "edge" (printf `router=~"(.+-)?%s-%s-.+"` .Release.Namespace (include "lighthouse.edge.name" .)) -}}
 {{- end -}}
 {{- if hasKey .Subcharts "agents" -}}
 {{- $_ := set $words "experts" (include "monitoring.experts" . | int) -}}
