@@ -35,7 +35,7 @@ SAMPLES: Final[tuple[Any, ...]] = (
     {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [_EXPRESSION]}]}}},
     {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [_TERM]}},
     {"wx": {"type": "wx", "capabilities": ["wx"]}}, None,
-    2, 0, 0.5, 7000, "7m", "https://wx/", "always", "never", "standalone", "allkeys-lru",
+    2, 0, 0.5, 7000, "2m", "https://wx/", "always", "never", "standalone", "allkeys-lru",
     "17.2-wx", "s3://wx/", "0 1 2 3 4 5", "2026-11-23T12:00:00Z", "aws", "preferred", ["read"], [{"kind": "Group", "name": "wx"}],
     ["192.0.2.0/24"], ["192.0.2.7"], "any", "own", "vault", "acme", "https://wx", "wx/wx", "/v1/auth/wx", "w@x.example",
     ["w.x"], "gateway", "haproxy", "Issuer", "-----BEGIN CERTIFICATE-----wx-----END CERTIFICATE-----",
