@@ -115,7 +115,8 @@ def _remove(cluster: Cluster) -> None:
     cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", "--ignore-not-found")
     mine = ["-n", NAMESPACE, "--ignore-not-found"]
     for kind in ("clusters.postgresql.cnpg.io", "pvc"):
-        cluster.kubectl("delete", kind, "--all", *mine)
+        # A pod that stays would hold its volume for ever.
+        cluster.kubectl("delete", kind, "--all", *mine, "--timeout=180s")
     # A new database does not archive over what another left.
     cluster.kubectl("delete", "namespace", SPACE, "--ignore-not-found")
 
