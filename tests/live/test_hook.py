@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -126,5 +125,8 @@ def test_hook_blocks_when_the_bridge_is_away(cluster: Cluster, builder_pod: Cont
         cluster.kubectl("scale", "--replicas=1", *words)
         cluster.kubectl("rollout", "status", *words, "--timeout=90s")
     # That the bridge is back reaches the rules of the Service a moment after its readiness.
-    again = partial(builder_pod.run, "lighthouse-hook", stdin=payload.encode())
-    eventually(lambda: again().returncode == 0, 20, "the call approved again")
+    eventually(
+        lambda: builder_pod.run("lighthouse-hook", stdin=payload.encode()).returncode == 0,
+        20,
+        "the call approved again",
+    )
