@@ -39,7 +39,7 @@ def board() -> Dashboard:
             "Validations, 99 of 100 within",
             "Time of validations that neither experts nor people decide. Red: above the threshold of ValidationSlow.",
             units.Seconds,
-            quantile(0.99, "lighthouse_bridge_validation_duration_seconds", QUICK),
+            f"{quantile(0.99, 'lighthouse_bridge_validation_duration_seconds', QUICK)} >= 0",
             limit=over("validationSlow"),
             span=6,
         ),
@@ -56,7 +56,7 @@ def board() -> Dashboard:
             "How many times faster than planned it is spent; 1 uses it up in 30 days. Red: above the threshold of "
             "AvailabilityBurnHour.",
             units.Short,
-            f"max(lighthouse:http_errors:burn_rate1h{{{RECORDED}}})",
+            f"max(lighthouse:http_errors:burn_rate1h{{{RECORDED}}} >= 0)",
             limit=over("availabilityBurnHour"),
             span=6,
         ),

@@ -88,8 +88,9 @@ def rate(series: str, selector: str, *, by: str = "") -> str:
 
 
 def part(series: str, matcher: str, selector: str, *, by: str = "") -> str:
-    """The share of a counter's growth that a further matcher selects."""
-    return f"{rate(series, f'{selector},{matcher}', by=by)} / {rate(series, selector, by=by)}"
+    """The share of a counter's growth that a further matcher selects; nothing while there is no growth."""
+    every = rate(series, selector, by=by)
+    return f"({rate(series, f'{selector},{matcher}', by=by)} or 0 * {every}) / ({every} > 0)"
 
 
 def quantile(share: float, histogram: str, selector: str, *, by: str = "") -> str:
@@ -134,15 +135,16 @@ def graph(
             common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
         )
     for query in _queries(queries):
-        panel.with_target(query)
+        panel.with_target(query.range())
     return panel
 
 
 def number(
     title: str, description: str, unit: str, query: str, *, limit: Limit | None = None, span: int = 4
 ) -> stat.Panel:
-    """The latest value, large; coloured where the chart has a threshold.
+    """What is now, large; coloured where the chart has a threshold.
 
+    Asked for one moment: of a range it would be the last value that was, long after what told it has gone.
     Grafana colours from the mark on, so a count that may not be above none cannot be coloured so.
     """
     panel = (
@@ -154,14 +156,14 @@ def number(
         .height(4)
         .span(span)
         .no_value("none")
-        .graph_mode(BigValueGraphMode.AREA)
+        .graph_mode(BigValueGraphMode.NONE)
         .color_mode(BigValueColorMode.VALUE if limit else BigValueColorMode.NONE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(False))
     )
     if limit:
         panel.thresholds(_thresholds(limit))
     for target in _queries({title: query}):
-        panel.with_target(target)
+        panel.with_target(target.instant())
     return panel
 
 
@@ -183,7 +185,6 @@ def _queries(queries: Mapping[str, str]) -> list[prometheus.Dataquery]:
         .datasource(SOURCE)
         .expr(query)
         .legend_format(legend)
-        .range()
         for index, (legend, query) in enumerate(queries.items())
     ]
 
