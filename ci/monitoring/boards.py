@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from grafana_foundation_sdk.models import units
 
-from ci.monitoring.queries import departures
+from ci.monitoring.queries import departures, exposed, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -78,6 +78,7 @@ def problems(documents: Documents, known: Mapping[str, Series], values: Mapping[
         for word in sorted(_words(panel.content)):
             if not isinstance(_value(values, word), int | float):
                 yield f"{panel.name} has the threshold {word}, which the chart has no value for."
+        yield from (f"{panel.name} {said}." for said in _unpaced(panel.content, values))
     yield from _unparsed(every, promtool)
 
 
@@ -110,6 +111,18 @@ def _unsaid(panel: Mapping[str, Any]) -> Iterator[str]:
             yield "has a query without a legend"
     if any(part.get("datasource", {}).get("uid") != "${datasource}" for part in (panel, *targets)):
         yield "asks another data source than the chosen one"
+
+
+def _unpaced(panel: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with how often queries say that their metrics are read, of which Grafana makes a rate's window."""
+    for target in panel.get("targets", ()):
+        query = str(target["expr"])
+        if interval := target.get("interval"):
+            found = _WORD.fullmatch(interval)
+            if not found or not isinstance(_value(values, found[1]), str):
+                yield f"has the interval {interval}, which the chart has no value for"
+        elif "$__rate_interval" in query and read([given(query)]) & exposed().keys():
+            yield f"does not say how often the chart has read what it asks for: {query}"
 
 
 def _words(content: Mapping[str, Any]) -> frozenset[str]:

@@ -96,6 +96,8 @@ def test_each_is_the_file_with_numbers_for_its_thresholds_and_small_enough(rende
         after = json.loads(text)
         for panel in (*before["panels"], *after["panels"]):
             panel.get("fieldConfig", {}).get("defaults", {}).pop("thresholds", None)
+            for target in panel.get("targets", ()):
+                target.pop("interval", None)
         assert after == before, name
 
 
@@ -118,3 +120,29 @@ def test_a_panel_has_the_threshold_of_its_alert(
     first, second = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
     assert first["value"] is None
     assert second["value"] == mark
+
+
+OFTEN = {
+    "monitoring": {"interval": "2m"},
+    "redis": {"monitoring": {"interval": "90s"}},
+    "postgres": {"podMonitor": {"interval": "1m"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("scraped", "wanted"),
+    [
+        (False, {"bridge": "2m", "fuse": "2m", "redis": "90s", "postgres": "1m"}),
+        (True, {"bridge": "2m", "fuse": "2m", "redis": "2m", "postgres": "2m"}),
+    ],
+)
+def test_rates_are_over_as_many_readings_as_the_scrape_makes(
+    scraped: bool, wanted: dict[str, str], renderer: Renderer
+) -> None:
+    values = merge(WHOLE, merge(OFTEN, {"monitoring": {"scrapeConfig": scraped}}))
+    found = made(renderer, values)
+    for name, interval in wanted.items():
+        targets = [each for panel in json.loads(content(found[name]))["panels"] for each in panel.get("targets", ())]
+        rates = [each for each in targets if "$__rate_interval" in each["expr"]]
+        assert rates
+        assert {each["interval"] for each in rates} == {interval}, name

@@ -69,9 +69,9 @@ def _query(text: str) -> Callable[[Documents], None]:
     return lambda documents: panel(documents)["targets"][0].update(expr=text)
 
 
-def _without(*path: str) -> Callable[[Documents], None]:
+def _without(*path: str | int) -> Callable[[Documents], None]:
     def change(documents: Documents) -> None:
-        found = panel(documents)
+        found: Any = panel(documents)
         for key in path[:-1]:
             found = found[key]
         del found[path[-1]]
@@ -87,6 +87,10 @@ def _threshold(documents: Documents) -> None:
     panel(documents)["fieldConfig"]["defaults"]["thresholds"]["steps"][1]["value"] = (
         "@monitoring.thresholds.x@"
     )
+
+
+def _interval(documents: Documents) -> None:
+    panel(documents)["targets"][0]["interval"] = "@monitoring.every@"
 
 
 def _uid(documents: Documents) -> None:
@@ -132,6 +136,14 @@ BREAKS: dict[str, tuple[Callable[[Documents], None], str]] = {
         _threshold,
         f"{NAME} has the threshold monitoring.thresholds.x, which the chart has no value for.",
     ),
+    "an interval is no value": (
+        _interval,
+        f"{NAME} has the interval @monitoring.every@, which the chart has no value for.",
+    ),
+    "an interval is missing": (
+        _without("targets", 0, "interval"),
+        f"{NAME} does not say how often the chart has read what it asks for: histogram_quantile(0.5,",
+    ),
     "two dashboards are one to Grafana": (_uid, "fuse has the uid of bridge."),
     "a panel is there twice": (_twice, f"{NAME} is there twice."),
     "another data source is asked": (_source, f"{NAME} asks another data source than the chosen one."),
@@ -153,6 +165,20 @@ def test_nothing_is_wrong(documents: Documents, rules: Rules, promtool: Path) ->
         "overview", "bridge", "experts", "edge", "fuse", "postgres", "redis", "security", "capacity",
     }  # fmt: skip
     assert len(boards.panels(documents)) > 100
+
+
+def test_a_number_is_asked_for_now_and_a_line_for_all_that_is_shown(documents: Documents) -> None:
+    """Of a range, a number would be the last value that was, however long ago."""
+    asked = {
+        each.content["type"]: {
+            (target.get("instant", False), target.get("range", False))
+            for other in boards.panels(documents)
+            if other.content["type"] == each.content["type"]
+            for target in other.content["targets"]
+        }
+        for each in boards.panels(documents)
+    }
+    assert asked == {"stat": {(True, False)}, "timeseries": {(False, True)}}
 
 
 def test_each_query_is_asked_of_the_chosen_release(documents: Documents) -> None:

@@ -52,6 +52,15 @@ OURS = (
 RECORDED = 'namespace="$namespace"'
 """Selectors of a component's series, and of what is recorded of them: what stands between the braces."""
 
+INTERVALS = {
+    BRIDGE: "monitoring.interval",
+    AGENTS: "monitoring.interval",
+    DRIVER: "monitoring.interval",
+    POSTGRES: "postgres.podMonitor.interval",
+    REDIS: "redis.monitoring.interval",
+}
+"""How often the chart has a component read, by the paths of its values; others read the rest."""
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -180,13 +189,18 @@ def _thresholds(limit: Limit) -> ThresholdsConfig:
 
 def _queries(queries: Mapping[str, str]) -> list[prometheus.Dataquery]:
     return [
-        prometheus.Dataquery()
-        .ref_id(chr(ord("A") + index))
-        .datasource(SOURCE)
-        .expr(query)
-        .legend_format(legend)
+        _query(query).ref_id(chr(ord("A") + index)).legend_format(legend)
         for index, (legend, query) in enumerate(queries.items())
     ]
+
+
+def _query(query: str) -> prometheus.Dataquery:
+    made = prometheus.Dataquery().datasource(SOURCE).expr(query)
+    # Grafana makes `$__rate_interval` of this; the data source's own may be too short for two readings.
+    for selector, path in INTERVALS.items():
+        if selector in query and "$__rate_interval" in query:
+            made.interval(f"@{path}@")
+    return made
 
 
 @dataclass(frozen=True)

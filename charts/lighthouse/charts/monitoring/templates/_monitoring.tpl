@@ -126,17 +126,24 @@ needed
 {{- toYaml $rules -}}
 {{- end -}}
 
-{{- /* A dashboard with the values of its thresholds. Arguments: context (the umbrella's), name. */ -}}
+{{- /* A dashboard with the values of its thresholds, and how often what it shows is read. Arguments: context (the
+       umbrella's), name. */ -}}
 {{- define "monitoring.dashboard" -}}
 {{- $own := .context.Subcharts.monitoring -}}
 {{- $text := $own.Files.Get (printf "files/dashboards/%s.json" .name) -}}
-{{- $limits := dict "monitoring.thresholds" $own.Values.thresholds -}}
+{{- $often := dict "interval" $own.Values.interval -}}
+{{- $given := dict "monitoring.thresholds" $own.Values.thresholds "monitoring" $often -}}
+{{- /* The plain scrape config has everything read alike. */ -}}
 {{- with .context.Subcharts.redis -}}
-{{- $_ := set $limits "redis.monitoring.thresholds" .Values.monitoring.thresholds -}}
+{{- $_ := set $given "redis.monitoring.thresholds" .Values.monitoring.thresholds -}}
+{{- $_ := set $given "redis.monitoring" ($own.Values.scrapeConfig | ternary $often (pick .Values.monitoring "interval")) -}}
 {{- end -}}
-{{- range $path, $values := $limits -}}
-{{- range $name, $limit := $values -}}
-{{- $text = $text | replace (printf `"@%s.%s@"` $path $name) (toJson $limit) -}}
+{{- with .context.Subcharts.postgres -}}
+{{- $_ := set $given "postgres.podMonitor" ($own.Values.scrapeConfig | ternary $often (pick .Values.podMonitor "interval")) -}}
+{{- end -}}
+{{- range $path, $values := $given -}}
+{{- range $name, $value := $values -}}
+{{- $text = $text | replace (printf `"@%s.%s@"` $path $name) (toJson $value) -}}
 {{- end -}}
 {{- end -}}
 {{- $text -}}
