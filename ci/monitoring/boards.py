@@ -25,7 +25,7 @@ UNITS = frozenset(
     value for name, value in vars(units).items() if not name.startswith("_") and isinstance(value, str)
 )
 # What Grafana puts in place of its variables, for a reader of PromQL that knows none.
-_GIVEN = {"__rate_interval": "5m", "namespace": "lighthouse", "release": "lighthouse"}
+_GIVEN = {"__rate_interval": "5m", "__range": "6h", "namespace": "lighthouse", "release": "lighthouse"}
 _VARIABLE = re.compile(r"\$(\w+)")
 _WORD = re.compile(r"@([A-Za-z.]+)@")
 # The most that the API server takes of a ConfigMap, less what is not the dashboard.

@@ -90,7 +90,7 @@ def test_label_and_folder_are_values(renderer: Renderer) -> None:
 def test_each_is_the_file_with_numbers_for_its_thresholds_and_small_enough(renderer: Renderer) -> None:
     for name, item in made(renderer, WHOLE).items():
         text = content(item)
-        assert "@" not in text, name
+        assert '"@' not in text, name
         assert len(text) < LARGEST / 4, name
         before = json.loads((FILES / "dashboards" / f"{name}.json").read_text())
         after = json.loads(text)

@@ -11,6 +11,7 @@ from ci.monitoring.dashboards.panels import (
     BRIDGE,
     dashboard,
     graph,
+    most,
     over,
     part,
     quantile,
@@ -73,7 +74,7 @@ def _requests(made: Dashboard) -> None:
             "Requests by route",
             "The ten busiest routes.",
             units.RequestsPerSecond,
-            {"{{route}}": f"topk(10, {rate('lighthouse_bridge_http_requests_total', ASKED, by='route')})"},
+            {"{{route}}": most(rate("lighthouse_bridge_http_requests_total", ASKED, by="route"), by="route")},
         ),
         graph(
             "Errors by route",
@@ -89,7 +90,7 @@ def _requests(made: Dashboard) -> None:
             "Time of requests by route",
             "99 of 100 take no longer; the ten slowest routes.",
             units.Seconds,
-            {"{{route}}": f"topk(10, {quantile(0.99, REQUEST, BRIDGE, by='route')})"},
+            {"{{route}}": most(quantile(0.99, REQUEST, BRIDGE, by="route"), by="route")},
         ),
         graph(
             "Requests in flight",
@@ -193,9 +194,9 @@ def _store(made: Dashboard) -> None:
             "Events a second that were durably appended; the ten most frequent types.",
             units.EventsPerSecond,
             {
-                "{{event_type}}": "topk(10, "
-                + rate("lighthouse_bridge_events_appended_total", BRIDGE, by="event_type")
-                + ")"
+                "{{event_type}}": most(
+                    rate("lighthouse_bridge_events_appended_total", BRIDGE, by="event_type"), by="event_type"
+                )
             },
         ),
         graph(

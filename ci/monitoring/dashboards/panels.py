@@ -108,6 +108,11 @@ def quantile(share: float, histogram: str, selector: str, *, by: str = "") -> st
     return f"histogram_quantile({share}, sum by ({grouped}) (rate({histogram}_bucket{{{selector}}}[$__rate_interval])))"
 
 
+def most(query: str, *, by: str) -> str:
+    """The ten highest lines of a query, by a label; `topk` alone chooses anew at each moment, and shows many more."""
+    return f"{query} and on ({by}) topk(10, {query.replace('[$__rate_interval]', '[$__range] @ end()')})"
+
+
 def graph(
     title: str,
     description: str,
