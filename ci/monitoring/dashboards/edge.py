@@ -44,7 +44,7 @@ def board() -> Dashboard:
         ),
         graph(
             "Mean time to answer",
-            "By code, from the request's arrival at the edge.",
+            "By code, from the request's arrival at the edge to the answer's end; a stream counts when it ends.",
             units.Seconds,
             {
                 "{{code}}": f"{rate(f'{METRIC}_request_duration_seconds_sum', EDGE, by='code')} / "
@@ -54,7 +54,7 @@ def board() -> Dashboard:
         ),
         graph(
             "Traffic",
-            "Bytes a second, headers and bodies.",
+            "Bytes of bodies a second; a stream counts when it ends.",
             units.BytesPerSecondIEC,
             {
                 "asked": rate(f"{METRIC}_requests_bytes_total", EDGE),

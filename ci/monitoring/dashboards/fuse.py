@@ -140,9 +140,9 @@ def _sidecars(made: Dashboard) -> None:
         ),
         graph(
             "Since the last word of the event stream",
-            "How old what a sidecar knows may be.",
+            "How old what a sidecar knows may be; of one that has heard none yet there is no line.",
             units.Seconds,
-            {"{{pod}}": f"time() - lighthouse_fuse_last_event_timestamp_seconds{{{AGENTS}}}"},
+            {"{{pod}}": f"time() - (lighthouse_fuse_last_event_timestamp_seconds{{{AGENTS}}} > 0)"},
         ),
         graph(
             "Invalidations and resumed mounts",
@@ -182,10 +182,10 @@ def _drivers(made: Dashboard) -> None:
         ),
         graph(
             "Refused calls of kubelet",
-            "In a quarter of an hour, by method and code. Dashed: the threshold of FuseDriverErrors.",
+            "In a quarter of an hour, by driver and method. Dashed: the threshold of FuseDriverErrors.",
             units.Short,
             {
-                "{{method}}: {{code}}": "sum by (method, code) "
+                "{{pod}}: {{method}}": "sum by (pod, method) "
                 f'(increase(lighthouse_csi_operations_total{{{DRIVER},code!="OK"}}[15m]))'
             },
             limit=over("fuseDriverErrors"),
