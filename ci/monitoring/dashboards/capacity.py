@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 EACH = "namespace, pod, container"
 INSIDE = f'{OURS},container!=""'
-VOLUMES = 'namespace="$namespace",persistentvolumeclaim=~".*$release-.+"'
+VOLUMES = 'namespace="$namespace",persistentvolumeclaim=~"(data-)?$release-.+"'
 # kube-state-metrics tells of sidecars apart, as init containers.
 LIMITS = ("kube_pod_container_resource_limits", "kube_pod_init_container_resource_limits")
 RESTARTS = (
@@ -33,7 +33,8 @@ def board() -> Dashboard:
         "capacity", "Capacity", "Memory, CPU, restarts and volumes, as the cluster measures them."
     )
     memory = f"max by ({EACH}) (container_memory_working_set_bytes{{{INSIDE}}})"
-    cpu = f"sum by ({EACH}) (rate(container_cpu_usage_seconds_total{{{INSIDE}}}[$__rate_interval]))"
+    # Of a container that two jobs read, kubelet's /metrics/resource beside cAdvisor, a sum is twice what it uses.
+    cpu = f"max by ({EACH}) (rate(container_cpu_usage_seconds_total{{{INSIDE}}}[$__rate_interval]))"
     each = "{{pod}}: {{container}}"
     row(
         made,

@@ -46,9 +46,8 @@ AGENTS = 'namespace="$namespace-agents",pod=~"$release-agents-.+"'
 DRIVER = 'namespace="$namespace-fuse-csi",pod=~"$release-fuse-csi-.+"'
 POSTGRES = 'namespace="$namespace",pod=~"$release-postgres-[0-9]+"'
 REDIS = 'namespace="$namespace",pod=~"$release-redis-.+"'
-OURS = (
-    'namespace=~"$namespace(-agents|-fuse-csi)?",pod=~"$release-(bridge|agents|fuse-csi|postgres|redis)-.+"'
-)
+NAMESPACES = "$namespace(-agents|-fuse-csi)?"
+OURS = f'namespace=~"{NAMESPACES}",pod=~"$release-(bridge|agents|fuse-csi|postgres|redis)-.+"'
 RECORDED = 'namespace="$namespace"'
 """Selectors of a component's series, and of what is recorded of them: what stands between the braces."""
 
@@ -216,6 +215,8 @@ class Found:
     component: str = "bridge"
     suffix: str = ""
     """What the component's namespace has after that of the release."""
+    pods: str = ".+"
+    """What tells our pods from those of others which have the series too."""
 
 
 BY_BRIDGE = Found("lighthouse_bridge_store_ready")
@@ -223,7 +224,8 @@ BY_BRIDGE = Found("lighthouse_bridge_store_ready")
 
 def dashboard(name: str, title: str, description: str, found: Found = BY_BRIDGE) -> Dashboard:
     """An empty dashboard with its variables and the links to the others."""
-    pods = f'{found.series}{{namespace="$namespace{found.suffix}"}}'
+    every = f'{found.series}{{pod=~"{found.pods}"}}'
+    pods = f'{found.series}{{namespace="$namespace{found.suffix}",pod=~"{found.pods}"}}'
     return (
         Dashboard(f"Lighthouse / {title}")
         .uid(f"lighthouse-{name}")
@@ -244,7 +246,7 @@ def dashboard(name: str, title: str, description: str, found: Found = BY_BRIDGE)
         )
         .with_variable(DatasourceVariable("datasource").label("Data source").type("prometheus"))
         .with_variable(
-            _listed("namespace", "Namespace", f"label_values({found.series}, namespace)").regex(
+            _listed("namespace", "Namespace", f"label_values({every}, namespace)").regex(
                 f"/^(.+){found.suffix}$/"
             )
         )

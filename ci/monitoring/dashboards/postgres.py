@@ -21,7 +21,8 @@ def board() -> Dashboard:
         "postgres",
         "PostgreSQL",
         "Instances, replication, connections, work, and how far back the database can be restored.",
-        Found("cnpg_collector_up", "postgres"),
+        # All names of a release have this word.
+        Found("cnpg_collector_up", "postgres", pods=".*lighthouse.*-postgres-[0-9]+"),
     )
     row(
         made,

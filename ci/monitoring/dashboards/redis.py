@@ -27,7 +27,7 @@ def board() -> Dashboard:
         "redis",
         "Redis",
         "What bridges share beside their store: nodes, memory, clients, and the keeper.",
-        Found("redis_up", "redis"),
+        Found("lighthouse_redis_guard_reloads_total", "redis"),
     )
     row(
         made,
@@ -51,7 +51,7 @@ def board() -> Dashboard:
         number(
             "Slots that are served",
             "As the worst node sees it. Red: below the threshold of RedisSlotsUnserved.",
-            units.Short,
+            units.Number,
             f"min(redis_cluster_slots_ok{{{REDIS}}})",
             limit=of_redis("slots", is_over=False),
             span=6,

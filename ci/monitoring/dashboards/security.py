@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 
 from grafana_foundation_sdk.models import units
 
-from ci.monitoring.dashboards.panels import BRIDGE, DRIVER, dashboard, graph, over, rate, row, under
+from ci.monitoring.dashboards.panels import (
+    BRIDGE,
+    DRIVER,
+    NAMESPACES,
+    dashboard,
+    graph,
+    over,
+    rate,
+    row,
+    under,
+)
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.dashboard import Dashboard
@@ -15,7 +25,7 @@ REQUESTS = "lighthouse_bridge_http_requests_total"
 EXPIRY = "certmanager_certificate_expiration_timestamp_seconds"
 READY = "certmanager_certificate_ready_status"
 # As an operator's monitor of cert-manager labels it, and with `honorLabels`.
-CERTIFICATES = ('exported_namespace=~"$namespace(-.+)?"', 'namespace=~"$namespace(-.+)?"')
+CERTIFICATES = tuple(f'{label}=~"{NAMESPACES}"' for label in ("exported_namespace", "namespace"))
 
 
 def board() -> Dashboard:
@@ -91,12 +101,12 @@ def board() -> Dashboard:
         ),
         graph(
             "Until certificates expire",
-            "Days, as cert-manager sees it. Dashed: the threshold of CertificateExpiring.",
+            "Days, as cert-manager sees it; 0 for one that has. Dashed: the threshold of CertificateExpiring.",
             units.Days,
             {
-                "{{name}}": "("
+                "{{name}}": "clamp_min(("
                 + " or ".join(f"{EXPIRY}{{{selector}}} > 0" for selector in CERTIFICATES)
-                + ") / 86400 - time() / 86400"
+                + ") / 86400 - time() / 86400, 0)"
             },
             limit=under("certificateExpiring"),
         ),
