@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 HOUSEKEEPING_SECONDS = 30.0
 SWEEP_SECONDS = 0.2
 INDEX_SECONDS = 5.0
+# There before the first, as LIMITS in metrics.
+metrics.expert_seconds.labels(Ruling.NONE.value)
 
 
 class Bridge:

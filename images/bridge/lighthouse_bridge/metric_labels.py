@@ -10,7 +10,7 @@ from .credentials import Role
 from .decisions.verdict import Decision
 from .endpoint import METHODS, OTHER_METHOD, UNMATCHED, WRONG_METHOD
 from .events import EventType
-from .metrics import LIMITS, SPANS, VIOLATIONS
+from .metrics import LIMITS, RELOADS, SPANS, VIOLATIONS
 from .routes import ROUTES
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ _CODES = tuple(
     str(code)
     for code in sorted({status for route in ROUTES for status in route.statuses} | {404, 405, 500, 503})
 )
-_RELOADS = ("loaded", "failed")
 
 LABELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "lighthouse_bridge_validation_duration_seconds": {
@@ -32,7 +31,7 @@ LABELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "decision": _DECISIONS,
     },
     "lighthouse_bridge_cache_lookups_total": {"result": ("hit", "miss")},
-    "lighthouse_bridge_rules_reloads_total": {"result": _RELOADS},
+    "lighthouse_bridge_rules_reloads_total": {"result": RELOADS},
     "lighthouse_bridge_events_appended_total": {"event_type": tuple(EventType)},
     "lighthouse_bridge_sessions_created_total": {"role": _ROLES},
     "lighthouse_bridge_sessions": {"role": _ROLES},

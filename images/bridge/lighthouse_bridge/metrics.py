@@ -40,6 +40,10 @@ rules_reloads = Counter(
     ("result",),
     registry=REGISTRY,
 )
+RELOADS = ("loaded", "failed")
+# There before the first, as LIMITS below.
+for _result in RELOADS:
+    rules_reloads.labels(_result)
 rules_broken = Gauge(
     "lighthouse_bridge_rules_broken",
     "1 while the rules on disk cannot be loaded and older ones are in force.",
@@ -111,7 +115,7 @@ requests_limited = Counter(
     registry=REGISTRY,
 )
 LIMITS = ("agent", "total", "registrations", "elicitations", "responses")
-# What counts faults is there before the first: of a series that begins with it no rate tells.
+# What counts faults, or what is rare, is there before the first: of a series that begins with it no rate tells.
 for _limit in LIMITS:
     requests_limited.labels(_limit)
 violations = Counter(

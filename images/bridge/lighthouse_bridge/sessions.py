@@ -34,6 +34,9 @@ TRUST_SECONDS = 0.4
 SHARED_SECONDS = 0.5
 # Every bridge stores when sessions were seen every half minute; who looks at the store alone waits that out.
 FLUSH_US = 60 * 1_000_000
+# There before the first, as LIMITS in metrics.
+for _role in Role:
+    metrics.sessions_created.labels(_role.label)
 
 _COLUMNS = "session_id, agent_id, role, created_us, last_seen_us, ip_address, user_agent"
 

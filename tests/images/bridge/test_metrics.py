@@ -68,6 +68,9 @@ def test_what_counts_faults_is_there_before_the_first(start_bridge: Callable[...
         'requests_limited_total{limit="total"}',
         'tier_failures_total{tier="pattern"}',
         'escalations_ended_total{decision="blocked",tier="expired"}',
+        'expert_consensus_duration_seconds_count{decision="none"}',
+        'rules_reloads_total{result="failed"}',
+        'sessions_created_total{role="operator"}',
         'http_requests_total{code="500",method="POST",route="/validate"}',
         'http_requests_total{code="503",method="POST",route="/validate"}',
     ):
