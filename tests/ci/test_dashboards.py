@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
@@ -18,6 +21,7 @@ from ci.console import Steps
 from ci.monitoring import __main__ as command
 from ci.monitoring import boards, dashboards
 from ci.monitoring import rules as chart_rules
+from ci.monitoring.queries import selected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,6 +171,119 @@ def test_nothing_is_wrong(documents: Documents, rules: Rules, promtool: Path) ->
     assert len(boards.panels(documents)) > 100
 
 
+def of(series: str, **labels: str) -> str:
+    """A series with these labels; the namespace is that of the release unless another is given."""
+    listed = ",".join(f'{name}="{value}"' for name, value in ({"namespace": "lighthouse"} | labels).items())
+    return f"{series}{{{listed}}}"
+
+
+LOOKED_UP = of("lighthouse_bridge_cache_lookups_total", pod="lighthouse-bridge-0", result="miss")
+FOUND = LOOKED_UP.replace("miss", "hit")
+WITHIN = of(
+    "lighthouse_bridge_validation_duration_seconds_bucket",
+    pod="lighthouse-bridge-0",
+    tier="policy",
+    le="+Inf",
+)
+HEARD = "lighthouse_fuse_last_event_timestamp_seconds"
+CALLS = "lighthouse_csi_operations_total"
+EXPIRES = "certmanager_certificate_expiration_timestamp_seconds"
+AGENTS, DRIVERS = "lighthouse-agents", "lighthouse-fuse-csi"
+# What a panel says to made-up series, read every half minute for half an hour from 1970 on.
+SAID: dict[str, tuple[str, dict[str, str], dict[str, float]]] = {
+    "a share of which nothing was yet seen is nought": (
+        "overview / Decisions from memory", {LOOKED_UP: "0+10x60"}, {"{}": 0},
+    ),
+    "a share of nothing is none": (
+        "overview / Decisions from memory", {LOOKED_UP: "7x60", FOUND: "9x60"}, {},
+    ),
+    "the time of no validations is none": ("overview / Validations, 99 of 100 within", {WITHIN: "7x60"}, {}),
+    "a sidecar that has heard nothing has no line": (
+        "fuse / Since the last word of the event stream",
+        {
+            of(HEARD, namespace=AGENTS, pod="lighthouse-agents-a"): "0x60",
+            of(HEARD, namespace=AGENTS, pod="lighthouse-agents-b"): "1200x60",
+        },
+        {'{namespace="lighthouse-agents",pod="lighthouse-agents-b"}': 600},
+    ),
+    "calls that drivers refuse are told of by driver, as the alert counts them": (
+        "fuse / Refused calls of kubelet",
+        {
+            of(CALLS, namespace=DRIVERS, pod=f"lighthouse-fuse-csi-{pod}", method="Probe", code=code): "0+1x60"
+            for pod in "ab" for code in ("INTERNAL", "NOT_FOUND")
+        },
+        {f'{{method="Probe",pod="lighthouse-fuse-csi-{pod}"}}': 60 for pod in "ab"},
+    ),
+    "certificates are the release's, and those that have expired are there": (
+        "security / Until certificates expire",
+        {
+            of(EXPIRES, exported_namespace=space, name="tls", namespace="cert-manager"): f"{expires}x60"
+            for space, expires in (("lighthouse", 88200), ("lighthouse-agents", 900), ("lighthouse-staging", 5000))
+        },
+        {
+            '{exported_namespace="lighthouse",name="tls",namespace="cert-manager"}': 1,
+            '{exported_namespace="lighthouse-agents",name="tls",namespace="cert-manager"}': 0,
+        },
+    ),
+    "volumes are the release's": (
+        "capacity / Volumes",
+        {
+            of(f"kubelet_volume_stats_{what}_bytes", persistentvolumeclaim=claim): f"{size}x60"
+            for what, size in (("available", 25), ("capacity", 100))
+            for claim in ("lighthouse-bridge", "data-lighthouse-redis-0", "other-lighthouse-bridge")
+        },
+        {
+            f'{{namespace="lighthouse",persistentvolumeclaim="{claim}"}}': 0.75
+            for claim in ("lighthouse-bridge", "data-lighthouse-redis-0")
+        },
+    ),
+    "a container that two jobs read uses no more": (
+        "capacity / CPU",
+        {
+            of("container_cpu_usage_seconds_total", pod="lighthouse-bridge-0", container="bridge", job=job): "0+6x60"
+            for job in ("cadvisor", "resource")
+        },
+        {'{container="bridge",namespace="lighthouse",pod="lighthouse-bridge-0"}': 0.2},
+    ),
+    "ten routes are the busiest of all that is shown": (
+        "bridge / Requests by route",
+        {
+            of("lighthouse_bridge_http_requests_total", pod="lighthouse-bridge-0", route=f"/{n}", code="200"):
+                # The last one was busy until ten minutes ago.
+                f"0+{30 * n}x60" if n < 11 else "0+3000x40 120000x20"
+            for n in range(1, 12)
+        },
+        {f'{{route="/{n}"}}': 0.0 if n == 11 else n for n in range(2, 12)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_a_panel_says_of_series_what_its_title_does(
+    name: str, documents: Documents, promtool: Path, tmp_path: Path
+) -> None:
+    title, series, wanted = SAID[name]
+    (asked,) = (each for each in boards.panels(documents) if each.name == title)
+    (query,) = asked.queries
+    case = {
+        "interval": "30s",
+        "input_series": [{"series": each, "values": values} for each, values in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": boards.given(query),
+                "eval_time": "30m",
+                "exp_samples": [{"labels": labels, "value": value} for labels, value in wanted.items()],
+            }
+        ],
+    }
+    path = tmp_path / "case.yaml"
+    path.write_text(yaml.safe_dump({"fuzzy_compare": True, "tests": [case]}))
+    done = subprocess.run(
+        [promtool, "test", "rules", path], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_number_is_asked_for_now_and_a_line_for_all_that_is_shown(documents: Documents) -> None:
     """Of a range, a number would be the last value that was, however long ago."""
     asked = {
@@ -192,6 +309,30 @@ def test_each_query_is_asked_of_the_chosen_release(documents: Documents) -> None
     for document in documents.values():
         named = [variable["name"] for variable in document["templating"]["list"]]
         assert named == ["datasource", "namespace", "release"], document["title"]
+
+
+@pytest.mark.parametrize(
+    ("board", "pod", "release"),
+    [
+        ("bridge", "lighthouse-bridge-0", "lighthouse"),
+        ("bridge", "shop-lighthouse-bridge-7d9c5b6f4-x2x8q", "shop-lighthouse"),
+        ("fuse", "lighthouse-agents-security-7d9c5b6f4-x2x8q", "lighthouse"),
+        ("redis", "lighthouse-redis-0", "lighthouse"),
+        ("postgres", "shop-lighthouse-postgres-1", "shop-lighthouse"),
+        ("postgres", "orders-postgres-1", None),
+    ],
+)
+def test_the_variables_list_releases_of_lighthouse_alone(
+    board: str, pod: str, release: str | None, documents: Documents
+) -> None:
+    _, namespaces, releases = documents[board]["templating"]["list"]
+    for variable in (namespaces, releases):
+        (read,) = selected(variable["query"].removeprefix("label_values(").rpartition(",")[0])
+        (ours,) = (value for name, _, value in read.matchers if name == "pod")
+        assert bool(re.fullmatch(ours, pod)) == (release is not None)
+        assert read.name.startswith("lighthouse_") or "lighthouse" in ours
+    named = re.fullmatch(releases["regex"].strip("/^$"), pod)
+    assert release is None or (named and named[1] == release)
 
 
 @pytest.mark.parametrize("name", dashboards.BOARDS)
