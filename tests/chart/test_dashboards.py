@@ -142,7 +142,9 @@ def test_rates_are_over_as_many_readings_as_the_scrape_makes(
     values = merge(WHOLE, merge(OFTEN, {"monitoring": {"scrapeConfig": scraped}}))
     found = made(renderer, values)
     for name, interval in wanted.items():
-        targets = [each for panel in json.loads(content(found[name]))["panels"] for each in panel.get("targets", ())]
+        targets = [
+            each for panel in json.loads(content(found[name]))["panels"] for each in panel.get("targets", ())
+        ]
         rates = [each for each in targets if "$__rate_interval" in each["expr"]]
         assert rates
         assert {each["interval"] for each in rates} == {interval}, name

@@ -117,6 +117,17 @@ def test_every_series_names_its_node(renderer: Renderer) -> None:
     ] == []
 
 
+def test_an_instance_of_prometheus_selects_all_by_their_labels(renderer: Renderer) -> None:
+    """That of kube-prometheus-stack takes what has the label `release` with the name of its own."""
+    label = {"labels": {"release": "kube-prometheus-stack"}}
+    values = {"monitoring": label, "redis": {"monitoring": label}, "postgres": {"podMonitor": label}}
+    everything = merge(merge(WHOLE, SCRAPING), values)
+    render = rendered(renderer, everything, request_for("default").api_versions)
+    found = [item for kind in ("PodMonitor", "PrometheusRule") for item in render.select(kind)]
+    assert len(found) > 15
+    assert [item.name for item in found if item.labels.get("release") != "kube-prometheus-stack"] == []
+
+
 def keeps(job: dict[str, Any]) -> dict[str, str]:
     """The labels that a job of the scrape config keeps targets by, with their values."""
     return {
