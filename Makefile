@@ -26,7 +26,7 @@ MIRROR ?=
 export EVIDENCE CLUSTER NODE_NETWORK POD_NETWORK SERVICE_NETWORK LIGHTHOUSE_CACHE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status kubeconfig tools url load install operators check test scan test-scan test-replicas test-production test-monitoring release test-release evidence bench-fuse bench-bridge bench-events bench-harness explore capacity gate generate format corpus patterns bench-parsers
+.PHONY: help up down status kubeconfig tools url load install uninstall operators check test scan test-scan test-replicas test-production test-monitoring release test-release evidence bench-fuse bench-bridge bench-events bench-harness explore capacity gate generate format corpus patterns bench-parsers
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ load: ## Load another source tree into the bridge (PROJECT=path)
 
 install: ## Install the chart on the current kubeconfig context (NAMESPACE=, VALUES="a.yaml b.yaml", SET="key=value")
 	@$(PYTHON) -m ci install --namespace $(NAMESPACE) $(VALUES:%=--values %) $(SET:%=--set %)
+
+uninstall: ## Take the release away from the current kubeconfig context; its data stay (NAMESPACE=)
+	@$(PYTHON) -m ci uninstall --namespace $(NAMESPACE)
 
 operators: ## Install CloudNativePG, its Barman plugin and cert-manager, on the local cluster or the current context
 	@$(PYTHON) -m ci operators

@@ -141,7 +141,6 @@ def load(project: Path) -> None:
 @click.option("--namespace", default=NAMESPACE, show_default=True)
 @click.option(
     "--values",
-    type=click.Path(exists=True, dir_okay=False),
     multiple=True,
     help="A values file; may be repeated.",
 )
@@ -149,6 +148,8 @@ def load(project: Path) -> None:
 @guarded
 def install(namespace: str, values: tuple[str, ...], settings: tuple[str, ...]) -> None:
     """Install the chart on the current kubeconfig context."""
+    if missing := [file for file in values if not Path(file).is_file()]:
+        raise Failure(f"VALUES names {', '.join(missing)}, which is no file: name files that are there.")
     with Steps() as steps:
         cluster = release.Cluster(toolchain.helm_and_kubectl(steps))
         arguments = [word for file in values for word in ("--values", file)]
@@ -156,6 +157,19 @@ def install(namespace: str, values: tuple[str, ...], settings: tuple[str, ...]) 
         context = cluster.context()
         with steps.step(f"helm install {RELEASE} in namespace {namespace} of {context}"):
             release.install(cluster, RELEASE, namespace, arguments)
+
+
+@main.command()
+@click.option("--namespace", default=NAMESPACE, show_default=True)
+@guarded
+def uninstall(namespace: str) -> None:
+    """Take the release away from the current kubeconfig context; its data stay."""
+    with Steps() as steps:
+        cluster = release.Cluster(toolchain.helm_and_kubectl(steps))
+        title = f"helm uninstall {RELEASE} from namespace {namespace} of {cluster.context()}"
+        with steps.step(title):
+            said = release.uninstall(cluster, RELEASE, namespace)
+        steps.say(said.strip())
 
 
 @main.command()

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 CHART = ROOT / "charts" / "lighthouse"
 POD_SECURITY_VERSION = "v1.33"
+# How helm 4 tells of objects whose owner it could not read: it leaves them, forgets the release and ends with 0.
+UNREAD = re.compile(r"ownership could not be verified:\n((?:\[\w+\] .+\n?)+)")
+OBJECT = re.compile(r"^\[(\w+)\] ([^\s:]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,17 @@ def install(
         )
     except Failure as failure:
         raise Failure(f"{failure} What is not ready:{_not_ready(cluster, namespace)}") from None
+
+
+def uninstall(cluster: Cluster, release: str, namespace: str) -> str:
+    """Take the release away and wait until it is gone; what the chart keeps stays. Returns what helm says."""
+    words = ("--namespace", namespace, "--ignore-not-found", "--wait", "--timeout", "5m")
+    said = cluster.helm("uninstall", release, *words)
+    mine = f"app.kubernetes.io/instance={release},app.kubernetes.io/managed-by=Helm"
+    for kind, name in OBJECT.findall("".join(UNREAD.findall(said))):
+        only = ("--selector", mine, "--field-selector", f"metadata.name={name}")
+        cluster.kubectl("delete", kind, "--all-namespaces", *only)
+    return said
 
 
 def _not_ready(cluster: Cluster, namespace: str) -> str:

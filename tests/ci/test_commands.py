@@ -32,6 +32,7 @@ def ci(
         (("up", "--nodes", "0"), {}, "NODES is 0 and must be from 1 to 9."),
         (("up", "--project", "/nowhere"), {}, "PROJECT is /nowhere, which is not a folder"),
         (("up",), {"PATH": "/nonexistent"}, "Go is missing: install Go 1.26 or newer"),
+        (("install", "--values", "/no.yaml"), {}, "VALUES names /no.yaml, which is no file"),
         (("load",), {}, "No cluster runs: start one with 'make up'."),
         (("url",), {}, "No cluster runs: start one with 'make up'."),
         (("kubeconfig",), {}, "No cluster runs: start one with 'make up'."),

@@ -106,32 +106,32 @@ def second_namespace(cluster: Cluster) -> Iterator[str]:
     cluster.kubectl("delete", "namespace", name, f"{name}-agents", "--ignore-not-found", "--wait")
 
 
-def test_make_install_takes_the_current_context(
+def test_make_installs_on_the_current_context_and_uninstalls(
     cluster: Cluster, second_namespace: str, tmp_path: Path
 ) -> None:
     values: dict[str, Any] = json.loads(cluster.helm("get", "values", RELEASE, "-n", NAMESPACE, "-o", "json"))
     values["fuse-csi"] = {"enabled": False}  # a node has one driver for all releases
     file = tmp_path / "values.yaml"
     file.write_text(json.dumps(values))
-    done = subprocess.run(
-        [
-            "make",
-            "install",
-            f"NAMESPACE={second_namespace}",
-            f"VALUES={file}",
-            "SET=agents.experts.architecture=null",
-        ],
-        cwd=ROOT,
-        env={**os.environ, "KUBECONFIG": str(KUBECONFIG)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"helm install lighthouse in namespace {second_namespace} of lighthouse" in done.stderr
+
+    def make(target: str, *words: str) -> str:
+        done = subprocess.run(
+            ["make", target, f"NAMESPACE={second_namespace}", *words],
+            cwd=ROOT,
+            env={**os.environ, "KUBECONFIG": str(KUBECONFIG)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    said = make("install", f"VALUES={file}", "SET=agents.experts.architecture=null")
+    assert f"helm install lighthouse in namespace {second_namespace} of lighthouse" in said
     assert len(pods(cluster, second_namespace, component("bridge"))) == 1
     assert len(pods(cluster, f"{second_namespace}-agents", component("agents"))) == 1
-    cluster.helm("uninstall", RELEASE, "--namespace", second_namespace, "--wait")
+    assert "[PersistentVolumeClaim] lighthouse-bridge" in make("uninstall"), "it says what it keeps"
+    assert pods(cluster, second_namespace, component("bridge")) == []
 
 
 INSTALLS = {

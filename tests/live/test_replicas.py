@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from ci.release import bridge_service, install, role_key, service_url
+from ci.release import bridge_service, install, role_key, service_url, uninstall
 from ci.settings import NAMESPACE as FIRST
 from ci.settings import RELEASE
 from tests.images.bridge.event_load import Load, Session
@@ -126,7 +126,7 @@ def site(
         with role_key(cluster, RELEASE, NAMESPACE, role) as key:
             made.keys[role] = key.read_text().strip()
     yield made
-    cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
+    uninstall(cluster, RELEASE, NAMESPACE)
     cluster.kubectl("delete", "namespace", *names, "--wait")
 
 

@@ -12,7 +12,7 @@ import pytest
 from ci import images as image_builds
 from ci.console import Steps
 from ci.operators import images as operator_images
-from ci.release import CHART
+from ci.release import CHART, uninstall
 from ci.settings import NAMESPACE, NODE_NETWORK, RELEASE
 from lighthouse_harness.manifests import merge
 from tests.live.support import AGENTS, CSI, eventually
@@ -112,7 +112,7 @@ def stored(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
 
 def _remove(cluster: Cluster) -> None:
     """Take away the release with its data."""
-    cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", "--ignore-not-found")
+    uninstall(cluster, RELEASE, NAMESPACE)
     mine = ["-n", NAMESPACE, "--ignore-not-found"]
     for kind in ("clusters.postgresql.cnpg.io", "pvc"):
         # A pod that stays would hold its volume for ever.

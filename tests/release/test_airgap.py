@@ -17,7 +17,7 @@ import pytest
 from ci import images
 from ci.bundle import archive
 from ci.console import run
-from ci.release import bridge_service, role_key, service_url
+from ci.release import bridge_service, role_key, service_url, uninstall
 from ci.settings import NAMESPACE, RELEASE, ROOT, VERSIONS
 
 from .conftest import NETWORKS
@@ -109,7 +109,7 @@ def test_fresh_cluster_installs_from_the_bundle_alone(delivered: Release, site: 
     ):
         assert time.monotonic() < deadline, "the agent does not see what the bridge holds"
         time.sleep(0.5)
-    site.cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
+    uninstall(site.cluster, RELEASE, NAMESPACE)
 
 
 def previous_chart(helm: Path, folder: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,9 @@ import yaml
 
 from ci import images as image_builds
 from ci import local
-from ci.console import Failure, Steps
+from ci.console import Steps
 from ci.operators import images as operator_images
-from ci.release import CHART, Cluster, install, local_values
+from ci.release import CHART, Cluster, install, local_values, uninstall
 from ci.settings import NAMESPACE, NODE_NETWORK, RELEASE
 from tests.live.support import AGENTS, PYTHON, READER, Container, applied, component, pods
 from tests.production.certificates.programs import FILES, HOST, KEY, SEE
@@ -100,8 +99,7 @@ def release(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Relea
     """The chart with certificates of its own authority."""
     images = list(local.product_on_nodes(Steps(quiet=True), image_builds.PRODUCT).values())
     # An authority from an earlier run would be taken over.
-    with contextlib.suppress(Failure):
-        cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", "--ignore-not-found")
+    uninstall(cluster, RELEASE, NAMESPACE)
     # Helm takes over no Secret that cert-manager has made.
     ours = ["--selector", "app.kubernetes.io/part-of=lighthouse", "--ignore-not-found"]
     cluster.kubectl("delete", "secret", "-n", NAMESPACE, *ours)

@@ -18,7 +18,7 @@ from ci import local
 from ci.cluster import lifecycle
 from ci.console import Steps
 from ci.operators import traefik
-from ci.release import Cluster, install, local_values, role_key
+from ci.release import Cluster, install, local_values, role_key, uninstall
 from ci.settings import NAMESPACE, POD_NETWORK, RELEASE
 from lighthouse_harness.manifests import merge
 from tests.images.certificates import certificate, new_authority
@@ -184,7 +184,7 @@ def release(
     with applied(cluster, secret, *objects):
         cluster.kubectl("rollout", "status", "deployment/postgres", "-n", stores.NAMESPACE, "--timeout=120s")
         yield Release(cluster, images, folder, outside)
-        cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
+        uninstall(cluster, RELEASE, NAMESPACE)
 
 
 @pytest.fixture(scope="session", params=["ingress", "gateway"])

@@ -15,7 +15,7 @@ import pytest
 from ci import images as image_builds
 from ci import local
 from ci.console import Steps
-from ci.release import bridge_service, install, role_key, service_url
+from ci.release import bridge_service, install, role_key, service_url, uninstall
 from ci.settings import NAMESPACE, NODE_NETWORK, RELEASE
 from tests.images.bridge.event_load import Load, Session
 from tests.live.support import component, eventually, pods
@@ -153,7 +153,7 @@ def site(
 
 def remove(cluster: Cluster) -> None:
     """Remove what the other tests installed, the database and its volumes too, which outlive a release."""
-    cluster.helm("uninstall", RELEASE, "-n", NAMESPACE, "--ignore-not-found", "--wait", "--timeout=5m")
+    uninstall(cluster, RELEASE, NAMESPACE)
     gone = ("-n", NAMESPACE, "--ignore-not-found", "--wait", "--timeout=5m")
     cluster.kubectl("delete", "clusters.postgresql.cnpg.io", "--all", *gone)
     cluster.kubectl("delete", "pvc", "-l", f"cnpg.io/cluster={CLUSTER}", *gone)
