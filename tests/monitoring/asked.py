@@ -30,15 +30,15 @@ def boards_of(cluster: Cluster) -> Boards:
 
 
 class Asked:
-    """What each query of each panel returned, as `dashboard / title / legend`, since a moment."""
+    """What each query of each panel returned, as `dashboard / title / legend`, since a moment; a number what it is now."""
 
     def __init__(self, watch: Watch, boards: Boards, begin: float) -> None:
         self.boards = boards
         end = time.time()
         self.lines: dict[str, list[dict[str, Any]]] = {
-            key: watch.lines(given(query), begin, end)
+            key: watch.lines(given(target["expr"]), end if target.get("instant") else begin, end)
             for panel in panels(boards)
-            for key, query in _named(panel).items()
+            for key, target in _targets(panel).items()
         }
 
     def empty(self) -> set[str]:
@@ -59,14 +59,13 @@ class Asked:
         drawn = []
         for name, board in self.boards.items():
             own = {
-                panel.content["title"]: [self.lines[key] for key in _named(panel)]
+                panel.content["title"]: [self.lines[key] for key in _targets(panel)]
                 for panel in panels({name: board})
             }
             drawn.append(draw(board, own, folder / f"{name}.svg"))
         return drawn
 
 
-def _named(panel: Panel) -> dict[str, str]:
-    """A panel's queries by name."""
-    legends = [str(target["legendFormat"]) for target in panel.content["targets"]]
-    return {f"{panel.name} / {legend}": query for legend, query in zip(legends, panel.queries, strict=True)}
+def _targets(panel: Panel) -> dict[str, Any]:
+    """A panel's queries by name, each with how it is asked."""
+    return {f"{panel.name} / {target['legendFormat']}": target for target in panel.content["targets"]}
