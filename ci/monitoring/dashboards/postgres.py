@@ -171,13 +171,19 @@ def _work(made: Dashboard) -> None:
             "On disk, as each instance has it.",
             units.BytesIEC,
             {"{{pod}}": f"cnpg_pg_database_size_bytes{{{OWN}}}"},
-            span=12,
         ),
         graph(
             "Size of the WAL",
             "Segments in `pg_wal`; a slot or the archive that stays behind lets it grow.",
             units.BytesIEC,
             {"{{pod}}": f'cnpg_collector_pg_wal{{{POSTGRES},value="size"}}'},
-            span=12,
+        ),
+        graph(
+            "Age of transaction ids",
+            "Of the oldest that a database needs; vacuum is forced at 200 million. Dashed: the threshold of "
+            "PostgresTransactionIdsOld.",
+            units.Short,
+            {"{{datname}}": f"max by (datname) (cnpg_pg_database_xid_age{{{POSTGRES}}})"},
+            limit=over("postgresTransactionIdsOld"),
         ),
     )
