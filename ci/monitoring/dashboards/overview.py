@@ -62,9 +62,9 @@ def board() -> Dashboard:
         ),
         number(
             "Alerts now",
-            "Alerts that fire, of all releases of Lighthouse that this Prometheus watches.",
+            "Alerts that fire, of the releases in this namespace.",
             units.Short,
-            'count(ALERTS{alertstate="firing",release!=""}) or vector(0)',
+            'count(ALERTS{alertstate="firing",release_namespace="$namespace"}) or vector(0)',
             span=6,
         ),
     )
@@ -89,11 +89,11 @@ def board() -> Dashboard:
         ),
         graph(
             "Alerts that fire",
-            "Alerts of all releases of Lighthouse that this Prometheus watches, by name and severity.",
+            "Alerts of the releases in this namespace, by name and severity.",
             units.Short,
             {
                 "{{alertname}} ({{severity}})": "count by (alertname, severity) "
-                '(ALERTS{alertstate="firing",release!=""})'
+                '(ALERTS{alertstate="firing",release_namespace="$namespace"})'
             },
         ),
         graph(

@@ -27,7 +27,7 @@ relabelings:
 {{- define "lighthouse.alert" -}}
 {{- $name := .path | base | trimSuffix ".yaml" -}}
 {{- $expr := include "lighthouse.expression" (dict "expr" .alert.expr "words" (set (deepCopy .words) "threshold" .limit)) -}}
-{{- $labels := dict "severity" .alert.severity "release" .release -}}
+{{- $labels := dict "severity" .alert.severity "release" .release.Name "release_namespace" .release.Namespace -}}
 {{- $told := dict "summary" .alert.summary "runbook_url" (printf "%s%s.md" .runbooks $name) -}}
 {{- toYaml (dict "alert" $name "expr" $expr "for" .alert.for "labels" $labels "annotations" $told) -}}
 {{- end -}}

@@ -119,7 +119,7 @@ needed
 {{- $alert := $part.Files.Get $path | fromYaml -}}
 {{- if and (eq $alert.group $.group) (include "monitoring.needed" (dict "context" $.context "rule" $alert)) -}}
 {{- $limit := get $part.Values.thresholds ($path | base | trimSuffix ".yaml" | untitle) -}}
-{{- $of := dict "path" $path "alert" $alert "words" $words "limit" $limit "runbooks" $part.Values.runbooks "release" $part.Release.Name -}}
+{{- $of := dict "path" $path "alert" $alert "words" $words "limit" $limit "runbooks" $part.Values.runbooks "release" $part.Release -}}
 {{- $rules = append $rules (include "lighthouse.alert" $of | fromYaml) -}}
 {{- end -}}
 {{- end -}}

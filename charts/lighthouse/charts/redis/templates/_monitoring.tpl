@@ -84,7 +84,7 @@ spec:
 {{- end -}}
 {{- if $needed -}}
 {{- $limit := get $.Values.monitoring.thresholds $alert.threshold -}}
-{{- $of := dict "path" $path "alert" $alert "words" $words "limit" $limit "runbooks" $.Values.monitoring.runbooks "release" $.Release.Name -}}
+{{- $of := dict "path" $path "alert" $alert "words" $words "limit" $limit "runbooks" $.Values.monitoring.runbooks "release" $.Release -}}
 {{- $rules = append $rules (include "lighthouse.alert" $of | fromYaml) -}}
 {{- end -}}
 {{- end -}}
