@@ -131,7 +131,7 @@ def test_make_installs_on_the_current_context_and_uninstalls(
     assert len(pods(cluster, second_namespace, component("bridge"))) == 1
     assert len(pods(cluster, f"{second_namespace}-agents", component("agents"))) == 1
     assert "[PersistentVolumeClaim] lighthouse-bridge" in make("uninstall"), "it says what it keeps"
-    assert pods(cluster, second_namespace, component("bridge")) == []
+    assert cluster.get("statefulsets,deployments", "-n", second_namespace)["items"] == []
 
 
 INSTALLS = {
