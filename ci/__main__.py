@@ -139,11 +139,7 @@ def load(project: Path) -> None:
 
 @main.command()
 @click.option("--namespace", default=NAMESPACE, show_default=True)
-@click.option(
-    "--values",
-    multiple=True,
-    help="A values file; may be repeated.",
-)
+@click.option("--values", multiple=True, help="A values file; may be repeated.")
 @click.option("--set", "settings", multiple=True, help="helm's --set; may be repeated.")
 @guarded
 def install(namespace: str, values: tuple[str, ...], settings: tuple[str, ...]) -> None:

@@ -23,7 +23,7 @@ relabelings:
 {{- end -}}
 
 {{- /* An alert's file as a rule, in YAML; the file's name is the alert's. Arguments: path, alert (its content), words, limit,
-       runbooks, release. */ -}}
+       runbooks, release (Helm's). */ -}}
 {{- define "lighthouse.alert" -}}
 {{- $name := .path | base | trimSuffix ".yaml" -}}
 {{- $expr := include "lighthouse.expression" (dict "expr" .alert.expr "words" (set (deepCopy .words) "threshold" .limit)) -}}
